@@ -1,0 +1,42 @@
+# How every target of the project is declared. Warnings, sanitizers and include root are set here once.
+
+find_program(TESSERA_CCACHE ccache)
+if(TESSERA_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER "${TESSERA_CCACHE}")
+endif()
+
+add_library(tessera_flags INTERFACE)
+target_compile_features(tessera_flags INTERFACE cxx_std_20)
+target_compile_options(tessera_flags INTERFACE -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers)
+target_include_directories(tessera_flags INTERFACE "${PROJECT_SOURCE_DIR}")
+if(TESSERA_SANITIZE)
+  target_compile_options(tessera_flags INTERFACE -fsanitize=${TESSERA_SANITIZE} -fno-omit-frame-pointer)
+  target_link_options(tessera_flags INTERFACE -fsanitize=${TESSERA_SANITIZE})
+endif()
+
+# tessera_library(NAME kv SRCS kv.cc … DEPS tessera::base …) declares tessera::kv.
+function(tessera_library)
+  cmake_parse_arguments(ARG "" "NAME" "SRCS;DEPS" ${ARGN})
+  if(ARG_SRCS)
+    add_library(tessera_${ARG_NAME} STATIC ${ARG_SRCS})
+    target_link_libraries(tessera_${ARG_NAME} PUBLIC tessera_flags ${ARG_DEPS})
+  else()
+    add_library(tessera_${ARG_NAME} INTERFACE)
+    target_link_libraries(tessera_${ARG_NAME} INTERFACE tessera_flags ${ARG_DEPS})
+  endif()
+  add_library(tessera::${ARG_NAME} ALIAS tessera_${ARG_NAME})
+endfunction()
+
+# tessera_test(NAME block_pool_test SRCS … DEPS … LABELS unit [TIMEOUT seconds]) is one gtest binary that is one CTest test.
+# TESSERA_FIXTURES names tests/fixtures to it.
+function(tessera_test)
+  cmake_parse_arguments(ARG "" "NAME;TIMEOUT" "SRCS;DEPS;LABELS" ${ARGN})
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 120)
+  endif()
+  add_executable(${ARG_NAME} ${ARG_SRCS})
+  target_link_libraries(${ARG_NAME} PRIVATE tessera_flags ${ARG_DEPS} GTest::gmock GTest::gtest_main)
+  target_compile_definitions(${ARG_NAME} PRIVATE TESSERA_FIXTURES="${PROJECT_SOURCE_DIR}/tests/fixtures")
+  add_test(NAME ${ARG_NAME} COMMAND ${ARG_NAME})
+  set_tests_properties(${ARG_NAME} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT})
+endfunction()

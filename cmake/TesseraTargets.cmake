@@ -28,7 +28,9 @@ function(tessera_library)
 endfunction()
 
 # tessera_test(NAME block_pool_test SRCS … DEPS … LABELS unit [TIMEOUT seconds]) is one gtest binary that is one CTest test.
-# TESSERA_FIXTURES names tests/fixtures to it.
+# TESSERA_FIXTURES names tests/fixtures to it. The label `tsan` marks a test that is free of gRPC, so that ThreadSanitizer can judge it; the
+# target tessera_tsan_tests builds all of those.
+add_custom_target(tessera_tsan_tests)
 function(tessera_test)
   cmake_parse_arguments(ARG "" "NAME;TIMEOUT" "SRCS;DEPS;LABELS" ${ARGN})
   if(NOT ARG_TIMEOUT)
@@ -39,4 +41,7 @@ function(tessera_test)
   target_compile_definitions(${ARG_NAME} PRIVATE TESSERA_FIXTURES="${PROJECT_SOURCE_DIR}/tests/fixtures")
   add_test(NAME ${ARG_NAME} COMMAND ${ARG_NAME})
   set_tests_properties(${ARG_NAME} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT})
+  if("tsan" IN_LIST ARG_LABELS)
+    add_dependencies(tessera_tsan_tests ${ARG_NAME})
+  endif()
 endfunction()

@@ -1,0 +1,137 @@
+#include "router/worker_registry.h"
+
+#include <string_view>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "services/base/log.h"
+#include "services/base/status_macros.h"
+
+namespace tessera::router {
+namespace {
+
+constexpr size_t kMaxIdBytes = 128;
+constexpr size_t kMaxTextBytes = 512;
+
+absl::Status CheckText(std::string_view field, std::string_view value, size_t max_bytes) {
+  const absl::string_view name(field.data(), field.size());
+  if (value.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(name, " is empty"));
+  }
+  if (value.size() > max_bytes) {
+    return absl::InvalidArgumentError(absl::StrCat(name, " has ", value.size(), " bytes, at most ", max_bytes, " are allowed"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckDescription(const WorkerDescription& description) {
+  TESSERA_RETURN_IF_ERROR(CheckText("worker_id", description.id.value(), kMaxIdBytes));
+  TESSERA_RETURN_IF_ERROR(CheckText("address", description.address, kMaxTextBytes));
+  TESSERA_RETURN_IF_ERROR(CheckText("model_revision", description.model_revision, kMaxTextBytes));
+  return CheckText("numerics", description.numerics, kMaxTextBytes);
+}
+
+}  // namespace
+
+WorkerRegistry::WorkerRegistry(absl::Duration lease, const Clock& clock) : lease_(lease), clock_(clock) {}
+
+absl::StatusOr<uint64_t> WorkerRegistry::Register(const WorkerDescription& description, const WorkerLoad& load) {
+  TESSERA_RETURN_IF_ERROR(CheckDescription(description));
+  absl::MutexLock lock(&mutex_);
+  DropExpired();
+  const auto found = records_.find(description.id);
+  if (found != records_.end() && found->second.view.description.address != description.address) {
+    return absl::AlreadyExistsError(
+        absl::StrCat("worker_id \"", description.id.value(), "\" belongs to a live worker at another address"));
+  }
+  Record record;
+  record.view.description = description;
+  record.view.load = load;
+  record.last_heartbeat = clock_.Now();
+  records_.insert_or_assign(description.id, std::move(record));
+  ++epoch_;
+  TESSERA_LOG(kInfo).With("worker", description.id).With("epoch", epoch_) << "worker joined";
+  return epoch_;
+}
+
+absl::StatusOr<uint64_t> WorkerRegistry::Heartbeat(const WorkerId& id, const WorkerLoad& load, bool draining) {
+  absl::MutexLock lock(&mutex_);
+  DropExpired();
+  const auto found = records_.find(id);
+  if (found == records_.end()) {
+    return absl::NotFoundError(absl::StrCat("worker_id \"", id.value(), "\" holds no lease: register again"));
+  }
+  Record& record = found->second;
+  record.last_heartbeat = clock_.Now();
+  record.view.load = load;
+  record.view.reserved_requests = 0;
+  record.view.reserved_tokens = 0;
+  record.view.draining = record.view.draining || draining;
+  return epoch_;
+}
+
+void WorkerRegistry::Deregister(const WorkerId& id) {
+  absl::MutexLock lock(&mutex_);
+  if (records_.erase(id) > 0) {
+    ++epoch_;
+    TESSERA_LOG(kInfo).With("worker", id).With("epoch", epoch_) << "worker left";
+  }
+}
+
+void WorkerRegistry::Reserve(const WorkerId& id, int64_t tokens) {
+  absl::MutexLock lock(&mutex_);
+  const auto found = records_.find(id);
+  if (found != records_.end()) {
+    ++found->second.view.reserved_requests;
+    found->second.view.reserved_tokens += tokens;
+  }
+}
+
+ClusterSnapshot WorkerRegistry::Snapshot() {
+  absl::MutexLock lock(&mutex_);
+  DropExpired();
+  ClusterSnapshot snapshot;
+  snapshot.epoch = epoch_;
+  for (const auto& [id, record] : records_) {
+    snapshot.workers.push_back(record.view);
+  }
+  return snapshot;
+}
+
+std::vector<RegisteredWorker> WorkerRegistry::Workers() {
+  absl::MutexLock lock(&mutex_);
+  DropExpired();
+  std::vector<RegisteredWorker> workers;
+  for (const auto& [id, record] : records_) {
+    workers.push_back({record.view, clock_.Now() - record.last_heartbeat});
+  }
+  return workers;
+}
+
+uint64_t WorkerRegistry::epoch() {
+  absl::MutexLock lock(&mutex_);
+  DropExpired();
+  return epoch_;
+}
+
+uint64_t WorkerRegistry::expired_leases() {
+  absl::MutexLock lock(&mutex_);
+  DropExpired();
+  return expired_leases_;
+}
+
+void WorkerRegistry::DropExpired() {
+  const absl::Time oldest = clock_.Now() - lease_;
+  for (auto it = records_.begin(); it != records_.end();) {
+    if (it->second.last_heartbeat >= oldest) {
+      ++it;
+      continue;
+    }
+    ++epoch_;
+    ++expired_leases_;
+    TESSERA_LOG(kWarning).With("worker", it->first).With("epoch", epoch_) << "lease ended without a heartbeat";
+    it = records_.erase(it);
+  }
+}
+
+}  // namespace tessera::router

@@ -1,0 +1,66 @@
+// Who is in the cluster. A worker stays as long as it renews its lease; each change of membership makes a new epoch. Thread safe.
+#ifndef TESSERA_ROUTER_WORKER_REGISTRY_H_
+#define TESSERA_ROUTER_WORKER_REGISTRY_H_
+
+#include <cstdint>
+#include <map>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "router/policy/policy.h"
+#include "services/base/clock.h"
+
+namespace tessera::router {
+
+// A snapshot's worker with what only people want to know.
+struct RegisteredWorker {
+  WorkerView view;
+  absl::Duration heartbeat_age;
+};
+
+class WorkerRegistry {
+ public:
+  // lease: time after the last heartbeat at which a worker is gone. clock outlives the registry.
+  WorkerRegistry(absl::Duration lease, const Clock& clock);
+
+  // Returns the epoch. The same id from the same address is a fresh start of that worker; the same id from another address while the lease
+  // holds is ALREADY_EXISTS. INVALID_ARGUMENT names the field that is empty or too long.
+  absl::StatusOr<uint64_t> Register(const WorkerDescription& description, const WorkerLoad& load);
+
+  // Renews the lease and returns the epoch. NOT_FOUND: unknown or expired. Draining is for good: it ends with the registration.
+  absl::StatusOr<uint64_t> Heartbeat(const WorkerId& id, const WorkerLoad& load, bool draining);
+
+  // The worker is gone; unknown ids are ignored.
+  void Deregister(const WorkerId& id);
+
+  // Counts a request that was just placed, until the worker's next heartbeat reports it. Unknown ids are ignored.
+  void Reserve(const WorkerId& id, int64_t tokens);
+
+  // All whose lease holds.
+  ClusterSnapshot Snapshot();
+  std::vector<RegisteredWorker> Workers();
+  uint64_t epoch();
+  uint64_t expired_leases();  // since the start
+
+ private:
+  struct Record {
+    WorkerView view;
+    absl::Time last_heartbeat;
+  };
+
+  void DropExpired() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const absl::Duration lease_;
+  const Clock& clock_;
+  absl::Mutex mutex_;
+  uint64_t epoch_ ABSL_GUARDED_BY(mutex_) = 1;
+  uint64_t expired_leases_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::map<WorkerId, Record> records_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace tessera::router
+
+#endif  // TESSERA_ROUTER_WORKER_REGISTRY_H_

@@ -1,0 +1,36 @@
+#include "kernels/attention/kv_write.h"
+#include "kernels/ops.h"
+#include TESSERA_SIMD_HEADER
+
+namespace tessera::kernels::TESSERA_ISA {
+namespace {
+
+auto StoreElements(DType dtype) {
+  return [dtype](const float* in, int64_t count, char* block, int64_t index) {
+    if (dtype == DType::kF32) {
+      __builtin_memcpy(reinterpret_cast<float*>(block) + index, in, count * sizeof(float));
+      return;
+    }
+    uint16_t* out = reinterpret_cast<uint16_t*>(block) + index;
+    int64_t i = 0;
+    for (; i + Simd::kLanes <= count; i += Simd::kLanes) {
+      Simd::StoreBf16(out + i, Simd::Load(in + i));
+    }
+    for (; i < count; ++i) out[i] = FloatToBf16(in[i]);
+  };
+}
+
+}  // namespace
+
+void KvWriteMha(Stream& stream, const MhaShape& shape, const SequenceRows* sequences,
+                int64_t num_sequences, ConstMat k, ConstMat v, PagedKv kv) {
+  WriteMhaRows(stream, shape, sequences, num_sequences, k, v, kv, StoreElements(kv.dtype));
+}
+
+void KvWriteMla(Stream& stream, const MlaShape& shape, const SequenceRows* sequences,
+                int64_t num_sequences, ConstMat latent, ConstMat k_rope, PagedKv kv) {
+  WriteMlaRows(stream, shape, sequences, num_sequences, latent, k_rope, kv,
+               StoreElements(kv.dtype));
+}
+
+}  // namespace tessera::kernels::TESSERA_ISA

@@ -34,6 +34,7 @@ struct GatewaySettings {
   int64_t max_image_bytes = 20 << 20;      // of one picture file
   int64_t max_image_side_pixels = 16384;
   int64_t max_image_pixels = 40'000'000;
+  int64_t max_request_pixels = 160'000'000;  // of all pictures of one call; bounds the memory that decoding takes
   int64_t max_concurrent_requests = 256;   // more are RESOURCE_EXHAUSTED
   int64_t preprocessing_threads = 2;       // decode and tile pictures, [1, 64]
   absl::Duration default_deadline = absl::Minutes(10);  // of calls that bring none

@@ -86,7 +86,7 @@ struct KernelTable {
 
   // --- mixture of experts (moe/) ---
   // logits: [rows, num_experts] → ids, weights: [rows, top_k], row-major, ids ascending per row. Experts of dropped groups keep the
-  // choice score 0 (not -inf), as in the reference. Ties: the lowest id.
+  // choice score 0 (not -inf), as in the reference, and so may tie: ties fall as the reference's top-k lets them fall (moe/gate.cc).
   void (*gate)(Stream&, const GateParams&, ConstMat logits, int32_t* ids, float* weights);
   // y[t,:] = Σ_j weights[t,j] * x[slots[t,j],:], summed in fp32 in order of j.   x: [*, cols]  slots, weights: [rows, top_k]  y: [rows, cols]
   void (*moe_combine)(Stream&, ConstMat x, const int32_t* slots, const float* weights, int64_t top_k, Mat y);

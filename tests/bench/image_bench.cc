@@ -24,10 +24,29 @@ std::string JpegBytes(const char* name) {
 
 TileGeometry OfficialGeometry() {
   TileGeometry geometry;
-  for (const auto& [across, down] :
-       {std::pair<int64_t, int64_t>{1, 1}, {1, 2}, {2, 1}, {1, 3}, {3, 1}, {1, 4}, {4, 1}, {2, 2}, {1, 5}, {5, 1},
-        {1, 6}, {6, 1}, {2, 3}, {3, 2}, {1, 7}, {7, 1}, {1, 8}, {8, 1}, {2, 4}, {4, 2}, {1, 9},
-        {9, 1}, {3, 3}}) {
+  for (const auto& [across, down] : {std::pair<int64_t, int64_t>{1, 1},
+                                     {1, 2},
+                                     {2, 1},
+                                     {1, 3},
+                                     {3, 1},
+                                     {1, 4},
+                                     {4, 1},
+                                     {2, 2},
+                                     {1, 5},
+                                     {5, 1},
+                                     {1, 6},
+                                     {6, 1},
+                                     {2, 3},
+                                     {3, 2},
+                                     {1, 7},
+                                     {7, 1},
+                                     {1, 8},
+                                     {8, 1},
+                                     {2, 4},
+                                     {4, 2},
+                                     {1, 9},
+                                     {9, 1},
+                                     {3, 3}}) {
     geometry.candidate_resolutions.emplace_back(384 * across, 384 * down);
   }
   return geometry;

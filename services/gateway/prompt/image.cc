@@ -68,9 +68,9 @@ absl::Status CheckSize(const ImageSize& size, const ImageLimits& limits) {
   }
   // Both sides fit 32 bits in every format, so the product cannot overflow.
   if (size.width * size.height > limits.max_pixels) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("image: ", size.width, " x ", size.height, " = ", size.width * size.height,
-                     " pixels, at most ", limits.max_pixels, " are accepted"));
+    return absl::InvalidArgumentError(absl::StrCat("image: ", size.width, " x ", size.height, " = ",
+                                                   size.width * size.height, " pixels, at most ",
+                                                   limits.max_pixels, " are accepted"));
   }
   return absl::OkStatus();
 }
@@ -102,20 +102,19 @@ absl::Status TruncatedImage(ImageFormat format) {
 }
 
 absl::Status DamagedImage(ImageFormat format) {
-  return absl::InvalidArgumentError(
-      absl::StrCat("image: the ", Name(format), " file is damaged"));
+  return absl::InvalidArgumentError(absl::StrCat("image: the ", Name(format), " file is damaged"));
 }
 
 absl::Status UnsupportedImage(ImageFormat format, std::string_view what) {
-  return absl::InvalidArgumentError(
-      absl::StrCat("image: ", Name(format), " files with ", std::string(what), " are not supported"));
+  return absl::InvalidArgumentError(absl::StrCat("image: ", Name(format), " files with ",
+                                                 std::string(what), " are not supported"));
 }
 
 absl::StatusOr<ImageHeader> ReadImageHeader(std::string_view bytes, const ImageLimits& limits) {
   if (bytes.empty()) return absl::InvalidArgumentError("image: 0 bytes");
   if (static_cast<int64_t>(bytes.size()) > limits.max_bytes) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "image: ", bytes.size(), " bytes, at most ", limits.max_bytes, " are accepted"));
+    return absl::InvalidArgumentError(absl::StrCat("image: ", bytes.size(), " bytes, at most ",
+                                                   limits.max_bytes, " are accepted"));
   }
   const std::optional<ImageFormat> format = FormatByMagic(bytes);
   if (!format.has_value()) {

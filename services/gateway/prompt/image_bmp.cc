@@ -19,11 +19,11 @@ struct Header {
   bool top_down = false;
   uint32_t bits = 0;  // per pixel
   uint32_t compression = kRaw;
-  size_t palette_at = 0;       // byte offset
-  size_t palette_entry = 4;    // bytes
-  size_t palette_colors = 0;   // 0 where bits > 8
-  size_t pixels_at = 0;        // byte offset
-  uint32_t masks[3] = {};      // red, green, blue; kBitfields only
+  size_t palette_at = 0;      // byte offset
+  size_t palette_entry = 4;   // bytes
+  size_t palette_colors = 0;  // 0 where bits > 8
+  size_t pixels_at = 0;       // byte offset
+  uint32_t masks[3] = {};     // red, green, blue; kBitfields only
 };
 
 using Palette = std::array<std::array<uint8_t, 3>, 256>;
@@ -72,8 +72,8 @@ absl::StatusOr<Header> ReadHeader(std::string_view bytes) {
   return header;
 }
 
-// Two colours, black and white, or a ramp of all grays: Pillow then ignores the palette, which shows only where an
-// index lies past it.
+// Two colours, black and white, or a ramp of all grays: Pillow then ignores the palette, which
+// shows only where an index lies past it.
 bool IsGray(std::string_view entries, const Header& header) {
   for (size_t i = 0; i < header.palette_colors; ++i) {
     const size_t gray = header.palette_colors == 2 ? i * 255 : i;
@@ -135,7 +135,7 @@ void ByteRow(std::string_view row, size_t pixel_bytes, const std::array<uint8_t,
 }
 
 struct PixelLayout {
-  uint32_t green_bits = 5;               // 16 bits per pixel
+  uint32_t green_bits = 5;                // 16 bits per pixel
   std::array<uint8_t, 3> at = {2, 1, 0};  // 24 and 32 bits per pixel
 };
 
@@ -191,8 +191,9 @@ absl::Status DecodeRaw(std::string_view bytes, const Header& header, Image& imag
   return absl::OkStatus();
 }
 
-// Run-length data to one index per pixel, in file order. Absolute runs of an odd number of 4-bit pixels lose the last
-// one, and padding goes by the position in the file: both are Pillow's ways, and equality with it is the contract.
+// Run-length data to one index per pixel, in file order. Absolute runs of an odd number of 4-bit
+// pixels lose the last one, and padding goes by the position in the file: both are Pillow's ways,
+// and equality with it is the contract.
 class RleReader {
  public:
   RleReader(std::string_view bytes, const Header& header)

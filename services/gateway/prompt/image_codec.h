@@ -1,8 +1,9 @@
 // What image.cc asks of each picture format. Internal to services/gateway/prompt.
 //
-// Read<Format>Size reads a header with own code and runs no decoder. Decode<Format> fills `image`, whose width and
-// height are those that Read<Format>Size gave for the same bytes and whose rgb already has width * height * 3 bytes of
-// value 0. All of them: INVALID_ARGUMENT for truncated, damaged or unsupported data; thread safe.
+// Read<Format>Size reads a header with own code and runs no decoder. Decode<Format> fills `image`,
+// whose width and height are those that Read<Format>Size gave for the same bytes and whose rgb
+// already has width * height * 3 bytes of value 0. All of them: INVALID_ARGUMENT for truncated,
+// damaged or unsupported data; thread safe.
 #ifndef TESSERA_SERVICES_GATEWAY_PROMPT_IMAGE_CODEC_H_
 #define TESSERA_SERVICES_GATEWAY_PROMPT_IMAGE_CODEC_H_
 

@@ -1,8 +1,8 @@
 #include "services/gateway/prompt/image_encode.h"
 
-#include <csetjmp>
-
 #include <png.h>
+
+#include <csetjmp>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -40,9 +40,9 @@ absl::StatusOr<std::string> EncodePng(const Image& image) {
   const bool sides_fit = image.width > 0 && image.height > 0 && image.width <= kMaxSidePixels &&
                          image.height <= kMaxSidePixels;
   if (!sides_fit || image.rgb.size() != static_cast<size_t>(image.width) * image.height * 3) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("image: ", image.width, " x ", image.height, " pixels with ",
-                     image.rgb.size(), " bytes cannot be written"));
+    return absl::InvalidArgumentError(absl::StrCat("image: ", image.width, " x ", image.height,
+                                                   " pixels with ", image.rgb.size(),
+                                                   " bytes cannot be written"));
   }
   std::string out;
   png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, nullptr, OnError, OnWarning);

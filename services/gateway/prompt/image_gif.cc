@@ -1,4 +1,5 @@
-// The first frame of a GIF. Blocks are walked by own code that follows Pillow; giflib undoes the LZW.
+// The first frame of a GIF. Blocks are walked by own code that follows Pillow; giflib undoes the
+// LZW.
 #include <gif_lib.h>
 
 #include <algorithm>

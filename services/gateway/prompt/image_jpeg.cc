@@ -1,8 +1,13 @@
-// JPEG by libjpeg-turbo with its defaults (accurate integer IDCT, fancy upsampling), which are Pillow's.
-#include <csetjmp>
-#include <cstdio>  // jpeglib.h needs FILE
+// JPEG by libjpeg-turbo with its defaults (accurate integer IDCT, fancy upsampling), which are
+// Pillow's.
+// jpeglib.h uses FILE and size_t without including what declares them.
+// clang-format off
+#include <cstdio>
 
 #include <jpeglib.h>
+// clang-format on
+
+#include <csetjmp>
 
 #include "services/gateway/prompt/image_codec.h"
 
@@ -11,13 +16,14 @@ namespace {
 
 constexpr ImageFormat kFormat = ImageFormat::kJpeg;
 
-// An encoder writes about ten scans; each costs a pass over all coefficients, so thousands are an attack.
+// An encoder writes about ten scans; each costs a pass over all coefficients, so thousands are an
+// attack.
 constexpr int kMaxScans = 100;
 
 enum class Outcome { kOk, kTruncated, kDamaged, kUnsupported };
 
-// Everything that the callbacks share. libjpeg reports errors by a call that must not return, hence the jump; no
-// object with a destructor is created between setjmp and the calls that can jump.
+// Everything that the callbacks share. libjpeg reports errors by a call that must not return, hence
+// the jump; no object with a destructor is created between setjmp and the calls that can jump.
 struct Decoder {
   jpeg_decompress_struct info;
   jpeg_error_mgr errors;
@@ -127,8 +133,8 @@ absl::StatusOr<ImageSize> ReadJpegSize(std::string_view bytes) {
     if (at + 2 > bytes.size()) return TruncatedImage(kFormat);
     const uint32_t length = BigEndian16(bytes, at);
     if (length < 2) return DamagedImage(kFormat);
-    const bool frame = marker >= 0xC0 && marker <= 0xCF && marker != 0xC4 && marker != 0xC8 &&
-                       marker != 0xCC;
+    const bool frame =
+        marker >= 0xC0 && marker <= 0xCF && marker != 0xC4 && marker != 0xC8 && marker != 0xCC;
     if (frame) {
       if (at + 8 > bytes.size()) return TruncatedImage(kFormat);
       if (ByteAt(bytes, at + 2) != 8) return UnsupportedImage(kFormat, "other than 8-bit samples");

@@ -1,5 +1,5 @@
-// Binary PGM and PPM with 8-bit samples: the plainest picture files there are, for tests and tools that compare
-// pixels. Not a client format: DecodeImage does not know it.
+// Binary PGM and PPM with 8-bit samples: the plainest picture files there are, for tests and tools
+// that compare pixels. Not a client format: DecodeImage does not know it.
 #ifndef TESSERA_SERVICES_GATEWAY_PROMPT_IMAGE_NETPBM_H_
 #define TESSERA_SERVICES_GATEWAY_PROMPT_IMAGE_NETPBM_H_
 

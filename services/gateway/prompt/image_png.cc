@@ -1,8 +1,9 @@
-// PNG by libpng, with the conversions of Pillow: alpha and tRNS dropped, gamma ignored, 16-bit gray clipped.
+// PNG by libpng, with the conversions of Pillow: alpha and tRNS dropped, gamma ignored, 16-bit gray
+// clipped.
+#include <png.h>
+
 #include <csetjmp>
 #include <cstring>
-
-#include <png.h>
 
 #include "services/gateway/prompt/image_codec.h"
 
@@ -30,8 +31,8 @@ void OnRead(png_structp png, png_bytep out, size_t count) {
 [[noreturn]] void OnError(png_structp png, png_const_charp) { png_longjmp(png, 1); }
 void OnWarning(png_structp, png_const_charp) {}
 
-// Owns libpng's state. libpng reports errors by a jump; the two functions that arm it below hold no objects with
-// destructors.
+// Owns libpng's state. libpng reports errors by a jump; the two functions that arm it below hold no
+// objects with destructors.
 struct Reader {
   png_structp png = nullptr;
   png_infop info = nullptr;
@@ -47,7 +48,8 @@ struct Reader {
   Reader& operator=(const Reader&) = delete;
 };
 
-// Reads everything before the pixels and asks for one, two or three bytes per pixel. False: libpng gave up.
+// Reads everything before the pixels and asks for one, two or three bytes per pixel. False: libpng
+// gave up.
 bool ReadInfo(Reader& reader, const Image& image) {
   png_structp png = reader.png;
   if (setjmp(png_jmpbuf(png)) != 0) return false;

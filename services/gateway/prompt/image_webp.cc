@@ -125,9 +125,11 @@ absl::StatusOr<Layout> ReadLayout(std::string_view bytes) {
 }  // namespace
 
 absl::StatusOr<ImageSize> ReadWebpSize(std::string_view bytes) {
-  // The canvas alone decides memory, so a picture beyond the limits is refused even where its data is cut off.
+  // The canvas alone decides memory, so a picture beyond the limits is refused even where its data
+  // is cut off.
   if (bytes.size() >= 30 && bytes.substr(12, 4) == "VP8X") {
-    return ImageSize{.width = LittleEndian24(bytes, 24) + 1, .height = LittleEndian24(bytes, 27) + 1};
+    return ImageSize{.width = LittleEndian24(bytes, 24) + 1,
+                     .height = LittleEndian24(bytes, 27) + 1};
   }
   if (bytes.size() < kRiffHeaderBytes + kChunkHeaderBytes) return TruncatedImage(kFormat);
   const std::string_view fourcc = bytes.substr(12, 4);

@@ -62,8 +62,8 @@ uint8_t Clip(int32_t sum) {
   return static_cast<uint8_t>(std::clamp(sum >> kCoefficientBits, 0, 255));
 }
 
-// Gives rows of the picture after the horizontal pass; asked for in rising order, each row at most `kept` rows behind
-// the newest.
+// Gives rows of the picture after the horizontal pass; asked for in rising order, each row at most
+// `kept` rows behind the newest.
 class HorizontalRows {
  public:
   HorizontalRows(const Image& image, int64_t out_width, int64_t kept, bool avx2)

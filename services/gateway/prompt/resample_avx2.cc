@@ -11,8 +11,9 @@
 namespace tessera::prompt {
 namespace {
 
-// A coefficient is high * 2^11 + low with 0 <= low < 2^11, so that both parts fit the 16 bits of a multiply-and-add of
-// pairs. Sums of both parts wrap like 32-bit sums of whole coefficients, so the total is exact.
+// A coefficient is high * 2^11 + low with 0 <= low < 2^11, so that both parts fit the 16 bits of a
+// multiply-and-add of pairs. Sums of both parts wrap like 32-bit sums of whole coefficients, so the
+// total is exact.
 constexpr int kLowBits = 11;
 constexpr int32_t kHalf = 1 << (kCoefficientBits - 1);
 
@@ -23,8 +24,8 @@ bool HasAvx2() {
   return has;
 }
 
-// Per output and group of four pixels: 16 high parts, then 16 low parts. The first 128 bits serve pixels 0 and 1, the
-// second pixels 2 and 3, as pairs for red, green, blue and nothing.
+// Per output and group of four pixels: 16 high parts, then 16 low parts. The first 128 bits serve
+// pixels 0 and 1, the second pixels 2 and 3, as pairs for red, green, blue and nothing.
 std::vector<int16_t> SplitCoefficientsAvx2(const AxisWindows& windows, int64_t groups) {
   std::vector<int16_t> split(windows.first.size() * static_cast<size_t>(groups) * 32, 0);
   for (size_t i = 0; i < windows.first.size(); ++i) {
@@ -82,8 +83,8 @@ TESSERA_AVX2 int64_t VerticalAvx2(const uint8_t* const* rows, const int32_t* coe
 #pragma GCC unroll 4
       for (int j = 0; j < 4; ++j) {
         const __m128i eight = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(row + 8 * j));
-        sums[j] = _mm256_add_epi32(
-            sums[j], _mm256_mullo_epi32(_mm256_cvtepu8_epi32(eight), coefficient));
+        sums[j] =
+            _mm256_add_epi32(sums[j], _mm256_mullo_epi32(_mm256_cvtepu8_epi32(eight), coefficient));
       }
     }
     for (auto& sum : sums) sum = _mm256_srai_epi32(sum, kCoefficientBits);
@@ -99,16 +100,15 @@ TESSERA_AVX2 int64_t SplitChannelsAvx2(const uint8_t* rgb, int64_t pixels, uint8
                                        uint8_t* green, uint8_t* blue) {
   constexpr char z = -1;  // zero byte
   // Which bytes of the first, second and third 16 bytes belong to a channel, and where they go.
-  const __m128i masks[3][3] = {
-      {_mm_setr_epi8(0, 3, 6, 9, 12, 15, z, z, z, z, z, z, z, z, z, z),
-       _mm_setr_epi8(z, z, z, z, z, z, 2, 5, 8, 11, 14, z, z, z, z, z),
-       _mm_setr_epi8(z, z, z, z, z, z, z, z, z, z, z, 1, 4, 7, 10, 13)},
-      {_mm_setr_epi8(1, 4, 7, 10, 13, z, z, z, z, z, z, z, z, z, z, z),
-       _mm_setr_epi8(z, z, z, z, z, 0, 3, 6, 9, 12, 15, z, z, z, z, z),
-       _mm_setr_epi8(z, z, z, z, z, z, z, z, z, z, z, 2, 5, 8, 11, 14)},
-      {_mm_setr_epi8(2, 5, 8, 11, 14, z, z, z, z, z, z, z, z, z, z, z),
-       _mm_setr_epi8(z, z, z, z, z, 1, 4, 7, 10, 13, z, z, z, z, z, z),
-       _mm_setr_epi8(z, z, z, z, z, z, z, z, z, z, 0, 3, 6, 9, 12, 15)}};
+  const __m128i masks[3][3] = {{_mm_setr_epi8(0, 3, 6, 9, 12, 15, z, z, z, z, z, z, z, z, z, z),
+                                _mm_setr_epi8(z, z, z, z, z, z, 2, 5, 8, 11, 14, z, z, z, z, z),
+                                _mm_setr_epi8(z, z, z, z, z, z, z, z, z, z, z, 1, 4, 7, 10, 13)},
+                               {_mm_setr_epi8(1, 4, 7, 10, 13, z, z, z, z, z, z, z, z, z, z, z),
+                                _mm_setr_epi8(z, z, z, z, z, 0, 3, 6, 9, 12, 15, z, z, z, z, z),
+                                _mm_setr_epi8(z, z, z, z, z, z, z, z, z, z, z, 2, 5, 8, 11, 14)},
+                               {_mm_setr_epi8(2, 5, 8, 11, 14, z, z, z, z, z, z, z, z, z, z, z),
+                                _mm_setr_epi8(z, z, z, z, z, 1, 4, 7, 10, 13, z, z, z, z, z, z),
+                                _mm_setr_epi8(z, z, z, z, z, z, z, z, z, z, 0, 3, 6, 9, 12, 15)}};
   uint8_t* const planes[3] = {red, green, blue};
   int64_t i = 0;
   for (; i + 16 <= pixels; i += 16, rgb += 48) {

@@ -1,5 +1,5 @@
-// The two inner loops of resample.cc, once portable and once for AVX2. All arithmetic is on integers, so both give the
-// same bytes. Internal to services/gateway/prompt.
+// The two inner loops of resample.cc, once portable and once for AVX2. All arithmetic is on
+// integers, so both give the same bytes. Internal to services/gateway/prompt.
 #ifndef TESSERA_SERVICES_GATEWAY_PROMPT_RESAMPLE_KERNELS_H_
 #define TESSERA_SERVICES_GATEWAY_PROMPT_RESAMPLE_KERNELS_H_
 
@@ -14,7 +14,8 @@ namespace tessera::prompt {
 
 inline constexpr int kCoefficientBits = 22;  // fractional bits of a coefficient
 
-// One axis: output i is the sum over k < count[i] of coefficients[i * stride + k] * input[first[i] + k].
+// One axis: output i is the sum over k < count[i] of coefficients[i * stride + k] * input[first[i]
+// + k].
 struct AxisWindows {
   std::vector<int64_t> first;
   std::vector<int64_t> count;
@@ -23,8 +24,8 @@ struct AxisWindows {
   int64_t max_count = 0;
 };
 
-// Horizontal pass over one row of RGB pixels. `in` is readable for row_padding_bytes() bytes past its last pixel,
-// `out` is writable for 4 bytes past its last pixel.
+// Horizontal pass over one row of RGB pixels. `in` is readable for row_padding_bytes() bytes past
+// its last pixel, `out` is writable for 4 bytes past its last pixel.
 class HorizontalKernel {
  public:
   // avx2: only where HasAvx2().
@@ -35,8 +36,8 @@ class HorizontalKernel {
  private:
   const AxisWindows& windows_;
   const bool avx2_;
-  int64_t groups_ = 0;           // of four coefficients
-  std::vector<int16_t> split_;   // AVX2: [outputs, groups, 2, 16], see resample_avx2.cc
+  int64_t groups_ = 0;          // of four coefficients
+  std::vector<int16_t> split_;  // AVX2: [outputs, groups, 2, 16], see resample_avx2.cc
 };
 
 // Vertical pass: out[x] from rows[k][x] for k < count and x < bytes.

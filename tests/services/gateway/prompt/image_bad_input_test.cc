@@ -42,7 +42,7 @@ void ExpectPictureOrRefusal(std::string_view bytes) {
 
 std::string LittleEndian(uint32_t value, int bytes) {
   std::string text;
-  for (int i = 0; i < bytes; ++i) text += static_cast<char>(value >> (8 * i) & 255);
+  for (int i = 0; i < bytes; ++i) text += static_cast<char>(uint64_t{value} >> (8 * i) & 255);
   return text;
 }
 std::string BigEndian(uint32_t value, int bytes) {
@@ -63,8 +63,8 @@ std::vector<std::string> HugeHeaders() {
               LittleEndian(0, 8) + "\x00\x02"s,
           "GIF89a\x01\x00\x01\x00\x00\x00\x00,\x00\x00\x00\x00"s + LittleEndian(kSide, 2) +
               LittleEndian(kSide, 2) + "\x00\x02"s,
-          "BM"s + LittleEndian(0, 12) + LittleEndian(40, 4) + LittleEndian(kSide, 4) +
-              LittleEndian(kSide, 4) + "\x01\x00\x18\x00"s + LittleEndian(0, 24)};
+          "BM"s + std::string(12, 0) + LittleEndian(40, 4) + LittleEndian(kSide, 4) +
+              LittleEndian(kSide, 4) + "\x01\x00\x18\x00"s + std::string(24, 0)};
 }
 
 TEST(ImageBadInput, HugePictureIsRefusedByItsHeader) {
@@ -83,7 +83,8 @@ TEST(ImageBadInput, HugePictureIsRefusedByItsHeader) {
 }
 
 TEST(ImageBadInput, LimitsAreInclusive) {
-  const std::string bytes = ReadTestFile(fs::path(TESSERA_FIXTURES) / "images" / "type2_depth8.png");
+  const std::string bytes =
+      ReadTestFile(fs::path(TESSERA_FIXTURES) / "images" / "type2_depth8.png");
   ImageLimits limits;
   limits.max_bytes = static_cast<int64_t>(bytes.size());
   limits.max_side_pixels = 13;
@@ -106,7 +107,9 @@ TEST(ImageBadInput, LimitsAreInclusive) {
 TEST(ImageBadInput, EmptyAndUnknownFilesAreRefused) {
   EXPECT_EQ(DecodeImage("", ImageLimits{}).status().message(), "image: 0 bytes");
   for (const std::string& text : {"hello"s, "<svg></svg>"s, "P6 1 1 255 abc"s, "II*\0\x08\0\0\0"s,
-                                  "\0\0\0\x1c" "ftypavif"s, "%!PS"s, "%PDF-1.4"s, "\0"s}) {
+                                  "\0\0\0\x1c"
+                                  "ftypavif"s,
+                                  "%!PS"s, "%PDF-1.4"s, "\0"s}) {
     const absl::StatusOr<Image> image = DecodeImage(text, ImageLimits{});
     ASSERT_EQ(image.status().code(), absl::StatusCode::kInvalidArgument);
     EXPECT_NE(image.status().message().find("JPEG, PNG, WebP, GIF and BMP"),
@@ -129,14 +132,14 @@ TEST(ImageBadInput, OnePixelWorks) {
   }
 }
 
-// Pillow refuses a picture that ends before its last pixel in every format, so a cut picture either is refused or has lost
-// nothing but what follows the pixels.
+// Pillow refuses a picture that ends before its last pixel in every format, so a cut picture either
+// is refused or has lost nothing but what follows the pixels.
 TEST(ImageBadInput, CutPictureIsRefusedOrWhole) {
   for (const fs::path& path : SmallPictures()) {
     SCOPED_TRACE(path.filename().string());
     const std::string bytes = ReadTestFile(path);
     const absl::StatusOr<Image> whole = DecodeImage(bytes, ImageLimits{});
-    for (size_t length = 0; length < bytes.size(); length += bytes.size() > 2000 ? 97 : 13) {
+    for (size_t length = 0; length<bytes.size(); length += bytes.size()> 2000 ? 97 : 13) {
       // A copy without slack, so that an address sanitizer sees a read past the end.
       const std::vector<char> cut(bytes.begin(), bytes.begin() + static_cast<ptrdiff_t>(length));
       const auto image = DecodeImage(std::string_view(cut.data(), cut.size()), ImageLimits{});
@@ -151,16 +154,15 @@ TEST(ImageBadInput, CutPictureIsRefusedOrWhole) {
 }
 
 TEST(ImageBadInput, HalfAFileIsCalledTruncated) {
-  for (const char* name : {"rgb_420_odd.jpg", "rgb_422_progressive.jpg", "type2_depth8.png", "lossy.webp",
-                           "lossless.webp", "animated_offset.webp", "plain.gif", "interlaced.gif",
-                           "depth24.bmp", "rle8.bmp"}) {
+  for (const char* name : {"rgb_420_odd.jpg", "rgb_422_progressive.jpg", "type2_depth8.png",
+                           "lossy.webp", "lossless.webp", "animated_offset.webp", "plain.gif",
+                           "interlaced.gif", "depth24.bmp", "rle8.bmp"}) {
     SCOPED_TRACE(name);
     const std::string bytes = ReadTestFile(fs::path(TESSERA_FIXTURES) / "images" / name);
     const size_t cut = std::string_view(name) == "rle8.bmp" ? bytes.size() - 10 : bytes.size() / 2;
     const auto image = DecodeImage(std::string_view(bytes).substr(0, cut), ImageLimits{});
     EXPECT_EQ(image.status().code(), absl::StatusCode::kInvalidArgument);
-    EXPECT_NE(image.status().message().find("truncated"), std::string_view::npos)
-        << image.status();
+    EXPECT_NE(image.status().message().find("truncated"), std::string_view::npos) << image.status();
   }
 }
 
@@ -182,9 +184,14 @@ TEST(ImageBadInput, DamagedBytesNeverCrash) {
 TEST(ImageBadInput, RandomBytesBehindEachMagicNeverCrash) {
   std::minstd_rand random(11);
   const std::vector<std::string> magics = {
-      "\xFF\xD8\xFF"s, "\x89PNG\r\n\x1A\n"s, "\x89PNG\r\n\x1A\n\0\0\0\rIHDR\0\0\0\x10\0\0\0\x10\x08\x02\0\0\0"s,
-      "GIF89a"s, "GIF89a\x10\0\x10\0\0\0\0,\0\0\0\0\x10\0\x10\0\0\x08"s, "RIFF\x80\0\0\0WEBP"s,
-      "RIFF\x80\0\0\0WEBPVP8L\x74\0\0\0\x2F\x0F\0\x04\0"s, "BM"s,
+      "\xFF\xD8\xFF"s,
+      "\x89PNG\r\n\x1A\n"s,
+      "\x89PNG\r\n\x1A\n\0\0\0\rIHDR\0\0\0\x10\0\0\0\x10\x08\x02\0\0\0"s,
+      "GIF89a"s,
+      "GIF89a\x10\0\x10\0\0\0\0,\0\0\0\0\x10\0\x10\0\0\x08"s,
+      "RIFF\x80\0\0\0WEBP"s,
+      "RIFF\x80\0\0\0WEBPVP8L\x74\0\0\0\x2F\x0F\0\x04\0"s,
+      "BM"s,
       "BM\0\0\0\0\0\0\0\0\0\0\0\0\x28\0\0\0\x08\0\0\0\x08\0\0\0\x01\0\x08\0\x01\0\0\0"s};
   for (const std::string& magic : magics) {
     for (int round = 0; round < 200; ++round) {

@@ -1,9 +1,8 @@
-#include "services/gateway/prompt/resample.h"
-
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
 
+#include "services/gateway/prompt/resample.h"
 #include "services/gateway/prompt/resample_kernels.h"
 #include "tests/services/gateway/prompt/image_test_files.h"
 

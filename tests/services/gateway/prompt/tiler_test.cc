@@ -14,9 +14,7 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
-Json Resolutions() {
-  return Json::parse(ReadTestFile(GoldenProcessorDir() / "resolutions.json"));
-}
+Json Resolutions() { return Json::parse(ReadTestFile(GoldenProcessorDir() / "resolutions.json")); }
 
 TileGeometry Geometry(const std::string& list, int64_t patch_size) {
   TileGeometry geometry;
@@ -29,8 +27,8 @@ TileGeometry Geometry(const std::string& list, int64_t patch_size) {
   return geometry;
 }
 
-// The pictures of a case in the order in which its placeholders consume them; `offered` counts surplus ones too, which
-// matter for the rule on cropping.
+// The pictures of a case in the order in which its placeholders consume them; `offered` counts
+// surplus ones too, which matter for the rule on cropping.
 struct CaseImages {
   std::vector<std::string> used;
   size_t offered = 0;
@@ -41,7 +39,8 @@ CaseImages ImagesOf(const Json& one) {
   std::vector<std::string> all;
   size_t placeholders = 0;
   const auto count = [&](const std::string& text) {
-    for (size_t at = text.find("<image>"); at != std::string::npos; at = text.find("<image>", at + 1)) {
+    for (size_t at = text.find("<image>"); at != std::string::npos;
+         at = text.find("<image>", at + 1)) {
       ++placeholders;
     }
   };
@@ -94,7 +93,8 @@ void ExpectCase(const Json& one, const CaseImages& images) {
     EXPECT_EQ(tiled->grid.across, expected["images_spatial_crop"][i][0].get<int64_t>());
     EXPECT_EQ(tiled->grid.down, expected["images_spatial_crop"][i][1].get<int64_t>());
     EXPECT_EQ(tiled->grid, ChooseGrid(geometry, image.width, image.height, cropping));
-    EXPECT_EQ(NumImageTokens(geometry, tiled->grid), expected["num_image_tokens"][i].get<int64_t>());
+    EXPECT_EQ(NumImageTokens(geometry, tiled->grid),
+              expected["num_image_tokens"][i].get<int64_t>());
     const size_t tile_bytes = static_cast<size_t>(3 * tiled->side * tiled->side);
     ASSERT_EQ(tiled->tiles.size(), tile_bytes * static_cast<size_t>(tiled->num_tiles()));
     for (int64_t t = 0; t < tiled->num_tiles(); ++t, ++tile_index) {
@@ -115,7 +115,8 @@ TEST(Tiler, EveryTileOfEveryGoldenCaseIsExact) {
   while (std::getline(lines, line)) {
     const Json one = Json::parse(line);
     const CaseImages images = ImagesOf(one);
-    if (images.used.empty() || one["expected"].contains("error") || !AllThere(images.used)) continue;
+    if (images.used.empty() || one["expected"].contains("error") || !AllThere(images.used))
+      continue;
     SCOPED_TRACE(one["name"].get<std::string>());
     ExpectCase(one, images);
     ++compared[one["resolutions"].get<std::string>()];

@@ -130,6 +130,11 @@ absl::StatusOr<std::unique_ptr<GatewayServer>> GatewayServer::Start(const config
   TESSERA_ASSIGN_OR_RETURN(std::unique_ptr<prompt::PromptProcessor> processor,
                            prompt::PromptProcessor::Load(config.model.path));
   TESSERA_ASSIGN_OR_RETURN(ModelInfo info, ReadModelInfo(config.model.path, config.model.name));
+  if (processor->tokenizer().size() > info.vocabulary_size) {
+    return absl::InvalidArgumentError(absl::StrCat("tokenizer.json has ids up to ", processor->tokenizer().size() - 1,
+                                                   ", but config.json says vocab_size ", info.vocabulary_size,
+                                                   ": the tokenizer belongs to another model"));
+  }
   info.revision = HexString(processor->model_revision());
   dispatch.router_address = settings.router_address;
   dispatch.max_attempts = settings.max_attempts;

@@ -1,0 +1,1 @@
+"""Nano: a small DeepSeek-VL2 trained from nothing on synthetic pictures."""

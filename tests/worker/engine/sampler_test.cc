@@ -1,7 +1,6 @@
 #include "worker/engine/sampler.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <fstream>
 #include <limits>
@@ -272,41 +271,6 @@ TEST(ValidateSamplingParams, NamesTheField) {
   expect_refused([](auto& p) { p.frequency_penalty = -2.1; }, "frequency_penalty");
   expect_refused([](auto& p) { p.num_logprobs = 21; }, "num_logprobs");
   expect_refused([](auto& p) { p.num_logprobs = -2; }, "num_logprobs");
-}
-
-// The time of one call, the best of ten: recorded, and bounded only against mistakes of kind (a
-// full sort, a copy), as the machine's speed is unknown.
-double BestMicros(const std::vector<float>& logits, const SamplingParams& params) {
-  double best = 1e9;
-  for (int i = 0; i < 10; ++i) {
-    const auto start = std::chrono::steady_clock::now();
-    Sample(logits, params);
-    const std::chrono::duration<double, std::micro> took = std::chrono::steady_clock::now() - start;
-    best = std::min(best, took.count());
-  }
-  return best;
-}
-
-TEST(SampleToken, IsQuickOnTheWholeVocabulary) {
-  const std::vector<float> logits = RandomLogits(kVocab, 1);
-  SamplingParams params;
-  const double greedy = BestMicros(logits, params);
-  params.temperature = 0.4;
-  params.top_p = 0.9;
-  const double top_p = BestMicros(logits, params);
-  params.top_k = 50;
-  const double top_k = BestMicros(logits, params);
-  params = {};
-  params.temperature = 1;
-  const double plain = BestMicros(logits, params);
-  RecordProperty("temperature_micros", std::to_string(plain));
-  RecordProperty("greedy_micros", std::to_string(greedy));
-  RecordProperty("top_p_micros", std::to_string(top_p));
-  RecordProperty("top_k_top_p_micros", std::to_string(top_k));
-  std::printf("greedy %.0f us, temperature %.0f us, top-p %.0f us, top-k + top-p %.0f us\n", greedy,
-              plain, top_p, top_k);
-  EXPECT_LT(greedy, 1000);
-  EXPECT_LT(top_k, 5000);
 }
 
 }  // namespace

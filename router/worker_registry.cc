@@ -37,7 +37,7 @@ WorkerRegistry::WorkerRegistry(absl::Duration lease, const Clock& clock) : lease
 
 absl::StatusOr<uint64_t> WorkerRegistry::Register(const WorkerDescription& description, const WorkerLoad& load) {
   TESSERA_RETURN_IF_ERROR(CheckDescription(description));
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   DropExpired();
   const auto found = records_.find(description.id);
   if (found != records_.end() && found->second.view.description.address != description.address) {
@@ -55,7 +55,7 @@ absl::StatusOr<uint64_t> WorkerRegistry::Register(const WorkerDescription& descr
 }
 
 absl::StatusOr<uint64_t> WorkerRegistry::Heartbeat(const WorkerId& id, const WorkerLoad& load, bool draining) {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   DropExpired();
   const auto found = records_.find(id);
   if (found == records_.end()) {
@@ -71,7 +71,7 @@ absl::StatusOr<uint64_t> WorkerRegistry::Heartbeat(const WorkerId& id, const Wor
 }
 
 void WorkerRegistry::Deregister(const WorkerId& id) {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   if (records_.erase(id) > 0) {
     ++epoch_;
     TESSERA_LOG(kInfo).With("worker", id).With("epoch", epoch_) << "worker left";
@@ -79,7 +79,7 @@ void WorkerRegistry::Deregister(const WorkerId& id) {
 }
 
 void WorkerRegistry::Reserve(const WorkerId& id, int64_t tokens) {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   const auto found = records_.find(id);
   if (found != records_.end()) {
     ++found->second.view.reserved_requests;
@@ -88,7 +88,7 @@ void WorkerRegistry::Reserve(const WorkerId& id, int64_t tokens) {
 }
 
 ClusterSnapshot WorkerRegistry::Snapshot() {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   DropExpired();
   ClusterSnapshot snapshot;
   snapshot.epoch = epoch_;
@@ -99,7 +99,7 @@ ClusterSnapshot WorkerRegistry::Snapshot() {
 }
 
 std::vector<RegisteredWorker> WorkerRegistry::Workers() {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   DropExpired();
   std::vector<RegisteredWorker> workers;
   for (const auto& [id, record] : records_) {
@@ -109,13 +109,13 @@ std::vector<RegisteredWorker> WorkerRegistry::Workers() {
 }
 
 uint64_t WorkerRegistry::epoch() {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   DropExpired();
   return epoch_;
 }
 
 uint64_t WorkerRegistry::expired_leases() {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   DropExpired();
   return expired_leases_;
 }

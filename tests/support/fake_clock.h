@@ -2,7 +2,8 @@
 #ifndef TESSERA_TESTS_SUPPORT_FAKE_CLOCK_H_
 #define TESSERA_TESTS_SUPPORT_FAKE_CLOCK_H_
 
-#include "absl/synchronization/mutex.h"
+#include <mutex>
+
 #include "services/base/clock.h"
 
 namespace tessera::testing {
@@ -10,17 +11,17 @@ namespace tessera::testing {
 class FakeClock final : public Clock {
  public:
   absl::Time Now() const override {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     return now_;
   }
   void Advance(absl::Duration by) {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     now_ += by;
   }
 
  private:
-  mutable absl::Mutex mutex_;
-  absl::Time now_ ABSL_GUARDED_BY(mutex_) = absl::UnixEpoch() + absl::Hours(1);
+  mutable std::mutex mutex_;
+  absl::Time now_ = absl::UnixEpoch() + absl::Hours(1);
 };
 
 }  // namespace tessera::testing

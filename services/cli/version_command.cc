@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "grpcpp/grpcpp.h"
+#include "kernels/cuda_devices.h"
 #include "kernels/kernels.h"
 #include "services/cli/build_info.h"
 #include "services/cli/commands.h"
@@ -22,6 +23,7 @@ int RunVersionCommand(const Arguments& arguments) {
   }
   std::printf("tessera %s (%s, %s build, %s)\n", kVersion, kGitCommit, kBuildType, kCompiler);
   std::printf("kernels: %s\n", absl::StrJoin(kernels::RunnableKernelNames(), ", ").c_str());
+  std::printf("CUDA: %s\n", kernels::DescribeCudaDevices().c_str());
   std::printf("gRPC %s, Protobuf %s, Abseil %d\n", grpc::Version().c_str(),
               google::protobuf::internal::VersionString(GOOGLE_PROTOBUF_VERSION).c_str(),
               ABSL_LTS_RELEASE_VERSION);

@@ -46,7 +46,6 @@ def test_events_come_in_order(client):
     assert kinds[-2] == "finished" and kinds.count("finished") == 1
     assert kinds.count("text") > 8, "tokens come one by one, not all at the end"
     assert len(answer.token_ids) == answer.usage.completion_tokens == 24
-    assert "\ufffd" not in answer.text or True  # a random model may write ill-formed bytes
     assert answer.started.model == "tiny_mha"
 
 

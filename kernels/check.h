@@ -8,9 +8,9 @@ namespace tessera::kernels {
 
 }  // namespace tessera::kernels
 
-#define KERNEL_CHECK(condition)         \
-  (__builtin_expect(!!(condition), 1)   \
-       ? static_cast<void>(0)           \
+#define KERNEL_CHECK(condition)       \
+  (__builtin_expect(!!(condition), 1) \
+       ? static_cast<void>(0)         \
        : ::tessera::kernels::KernelCheckFailed(__FILE__, __LINE__, #condition))
 
 #endif  // TESSERA_KERNELS_CHECK_H_

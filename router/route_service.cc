@@ -47,18 +47,26 @@ v1::WorkerLoad ToProto(const WorkerLoad& load) {
 
 absl::StatusOr<WorkerRole> FromProto(v1::WorkerRole role) {
   switch (role) {
-    case v1::WORKER_ROLE_BOTH: return WorkerRole::kBoth;
-    case v1::WORKER_ROLE_PREFILL: return WorkerRole::kPrefill;
-    case v1::WORKER_ROLE_DECODE: return WorkerRole::kDecode;
-    default: return absl::InvalidArgumentError(absl::StrCat("role: ", static_cast<int>(role), " is not a role"));
+    case v1::WORKER_ROLE_BOTH:
+      return WorkerRole::kBoth;
+    case v1::WORKER_ROLE_PREFILL:
+      return WorkerRole::kPrefill;
+    case v1::WORKER_ROLE_DECODE:
+      return WorkerRole::kDecode;
+    default:
+      return absl::InvalidArgumentError(
+          absl::StrCat("role: ", static_cast<int>(role), " is not a role"));
   }
 }
 
 v1::WorkerRole ToProto(WorkerRole role) {
   switch (role) {
-    case WorkerRole::kBoth: return v1::WORKER_ROLE_BOTH;
-    case WorkerRole::kPrefill: return v1::WORKER_ROLE_PREFILL;
-    case WorkerRole::kDecode: return v1::WORKER_ROLE_DECODE;
+    case WorkerRole::kBoth:
+      return v1::WORKER_ROLE_BOTH;
+    case WorkerRole::kPrefill:
+      return v1::WORKER_ROLE_PREFILL;
+    case WorkerRole::kDecode:
+      return v1::WORKER_ROLE_DECODE;
   }
   return v1::WORKER_ROLE_UNSPECIFIED;
 }
@@ -78,10 +86,12 @@ absl::StatusOr<WorkerDescription> FromProto(const v1::RegisterRequest& proto) {
 
 absl::StatusOr<RequestShape> FromProto(const v1::PlaceRequest& proto) {
   if (proto.prompt_tokens() < 1) {
-    return absl::InvalidArgumentError(absl::StrCat("prompt_tokens: ", proto.prompt_tokens(), " is below 1"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("prompt_tokens: ", proto.prompt_tokens(), " is below 1"));
   }
   if (proto.max_new_tokens() < 1) {
-    return absl::InvalidArgumentError(absl::StrCat("max_new_tokens: ", proto.max_new_tokens(), " is below 1"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("max_new_tokens: ", proto.max_new_tokens(), " is below 1"));
   }
   RequestShape shape;
   shape.model_revision = proto.model_revision();
@@ -104,16 +114,21 @@ v1::Placement ToPlacement(const WorkerDescription& worker) {
 
 const char* ResultLabel(const absl::Status& status) {
   switch (status.code()) {
-    case absl::StatusCode::kOk: return "ok";
-    case absl::StatusCode::kResourceExhausted: return "full";
-    case absl::StatusCode::kInvalidArgument: return "invalid";
-    default: return "no_worker";
+    case absl::StatusCode::kOk:
+      return "ok";
+    case absl::StatusCode::kResourceExhausted:
+      return "full";
+    case absl::StatusCode::kInvalidArgument:
+      return "invalid";
+    default:
+      return "no_worker";
   }
 }
 
 class RouteService final : public v1::RouterService::CallbackService {
  public:
-  RouteService(WorkerRegistry& registry, const RouteServiceOptions& options, telemetry::Metrics& metrics)
+  RouteService(WorkerRegistry& registry, const RouteServiceOptions& options,
+               telemetry::Metrics& metrics)
       : registry_(registry), options_(options), metrics_(metrics) {}
 
   ServerUnaryReactor* Register(CallbackServerContext* context, const v1::RegisterRequest* request,
@@ -123,15 +138,16 @@ class RouteService final : public v1::RouterService::CallbackService {
 
   ServerUnaryReactor* Heartbeat(CallbackServerContext* context, const v1::HeartbeatRequest* request,
                                 v1::HeartbeatResponse* response) override {
-    const absl::StatusOr<uint64_t> epoch =
-        registry_.Heartbeat(WorkerId(request->worker_id()), FromProto(request->load()), request->draining());
+    const absl::StatusOr<uint64_t> epoch = registry_.Heartbeat(
+        WorkerId(request->worker_id()), FromProto(request->load()), request->draining());
     if (epoch.ok()) {
       response->set_epoch(*epoch);
     }
     return Answer(context, epoch.status());
   }
 
-  ServerUnaryReactor* Deregister(CallbackServerContext* context, const v1::DeregisterRequest* request,
+  ServerUnaryReactor* Deregister(CallbackServerContext* context,
+                                 const v1::DeregisterRequest* request,
                                  v1::DeregisterResponse*) override {
     registry_.Deregister(WorkerId(request->worker_id()));
     return Answer(context, absl::OkStatus());
@@ -141,7 +157,8 @@ class RouteService final : public v1::RouterService::CallbackService {
                             v1::PlaceResponse* response) override {
     const absl::Status status = DoPlace(*request, *response);
     metrics_.Get(telemetry::CounterId::kPlacements, ResultLabel(status)).Add();
-    // The reason tells gateways that the router itself speaks: a transport's error text may hold addresses and must not reach clients.
+    // The reason tells gateways that the router itself speaks: a transport's error text may hold
+    // addresses and must not reach clients.
     return Answer(context, status.ok() ? status : rpc::WithReason(status, "NOT_PLACED"));
   }
 
@@ -167,7 +184,8 @@ class RouteService final : public v1::RouterService::CallbackService {
  private:
   absl::Status DoRegister(const v1::RegisterRequest& request, v1::RegisterResponse& response) {
     TESSERA_ASSIGN_OR_RETURN(const WorkerDescription description, FromProto(request));
-    TESSERA_ASSIGN_OR_RETURN(const uint64_t epoch, registry_.Register(description, FromProto(request.load())));
+    TESSERA_ASSIGN_OR_RETURN(const uint64_t epoch,
+                             registry_.Register(description, FromProto(request.load())));
     response.set_epoch(epoch);
     response.set_lease_ms(absl::ToInt64Milliseconds(options_.lease));
     response.set_heartbeat_interval_ms(absl::ToInt64Milliseconds(options_.heartbeat_interval));
@@ -177,8 +195,10 @@ class RouteService final : public v1::RouterService::CallbackService {
   absl::Status DoPlace(const v1::PlaceRequest& request, v1::PlaceResponse& response) {
     TESSERA_ASSIGN_OR_RETURN(const RequestShape shape, FromProto(request));
     const ClusterSnapshot snapshot = registry_.Snapshot();
-    TESSERA_ASSIGN_OR_RETURN(const std::vector<const WorkerView*> eligible, EligibleWorkers(shape, snapshot));
-    const WorkerView* worker = options_.policy(shape, eligible, turn_.fetch_add(1, std::memory_order_relaxed));
+    TESSERA_ASSIGN_OR_RETURN(const std::vector<const WorkerView*> eligible,
+                             EligibleWorkers(shape, snapshot));
+    const WorkerView* worker =
+        options_.policy(shape, eligible, turn_.fetch_add(1, std::memory_order_relaxed));
     registry_.Reserve(worker->description.id, shape.tokens());
     *response.mutable_prefill() = ToPlacement(worker->description);
     *response.mutable_decode() = ToPlacement(worker->description);
@@ -195,7 +215,8 @@ class RouteService final : public v1::RouterService::CallbackService {
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> MakeRouteService(WorkerRegistry& registry, const RouteServiceOptions& options,
+std::unique_ptr<grpc::Service> MakeRouteService(WorkerRegistry& registry,
+                                                const RouteServiceOptions& options,
                                                 telemetry::Metrics& metrics) {
   return std::make_unique<RouteService>(registry, options, metrics);
 }

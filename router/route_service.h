@@ -21,8 +21,10 @@ struct RouteServiceOptions {
   Policy policy = nullptr;
 };
 
-// Implements tessera.v1.RouterService. registry and metrics outlive the service. Thread safe; no call blocks.
-std::unique_ptr<grpc::Service> MakeRouteService(WorkerRegistry& registry, const RouteServiceOptions& options,
+// Implements tessera.v1.RouterService. registry and metrics outlive the service. Thread safe; no
+// call blocks.
+std::unique_ptr<grpc::Service> MakeRouteService(WorkerRegistry& registry,
+                                                const RouteServiceOptions& options,
                                                 telemetry::Metrics& metrics);
 
 }  // namespace tessera::router

@@ -34,12 +34,14 @@ void ReportWorkers(WorkerRegistry& registry, telemetry::Metrics& metrics) {
   }
   metrics.Get(telemetry::GaugeId::kRouterWorkers, "serving").Set(serving);
   metrics.Get(telemetry::GaugeId::kRouterWorkers, "draining").Set(draining);
-  metrics.Get(telemetry::CounterId::kExpiredLeases).AdvanceTo(static_cast<double>(registry.expired_leases()));
+  metrics.Get(telemetry::CounterId::kExpiredLeases)
+      .AdvanceTo(static_cast<double>(registry.expired_leases()));
 }
 
 }  // namespace
 
-absl::Status RunRouter(const config::RouterSettings& settings, const config::LogSettings& log, int ready_fd) {
+absl::Status RunRouter(const config::RouterSettings& settings, const config::LogSettings& log,
+                       int ready_fd) {
   rpc::ShutdownSignal signal;  // before any thread
   log::SetComponent("router");
   TESSERA_RETURN_IF_ERROR(ApplyLogSettings(log));
@@ -55,7 +57,8 @@ absl::Status RunRouter(const config::RouterSettings& settings, const config::Log
   rpc::ServerOptions options;
   options.listen = settings.listen;
   options.health_services = {"tessera.v1.RouterService"};
-  TESSERA_ASSIGN_OR_RETURN(const std::unique_ptr<rpc::Server> server, rpc::Server::Start(options, {service.get()}));
+  TESSERA_ASSIGN_OR_RETURN(const std::unique_ptr<rpc::Server> server,
+                           rpc::Server::Start(options, {service.get()}));
   TESSERA_LOG(kInfo).With("address", server->address()) << "router is ready";
   TESSERA_RETURN_IF_ERROR(rpc::WriteReadyLine(ready_fd, server->address(), metrics_address));
   while (signal.Wait(kMetricsInterval) == 0) {

@@ -19,7 +19,8 @@ absl::Status CheckText(std::string_view field, std::string_view value, size_t ma
     return absl::InvalidArgumentError(absl::StrCat(name, " is empty"));
   }
   if (value.size() > max_bytes) {
-    return absl::InvalidArgumentError(absl::StrCat(name, " has ", value.size(), " bytes, at most ", max_bytes, " are allowed"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(name, " has ", value.size(), " bytes, at most ", max_bytes, " are allowed"));
   }
   return absl::OkStatus();
 }
@@ -33,16 +34,18 @@ absl::Status CheckDescription(const WorkerDescription& description) {
 
 }  // namespace
 
-WorkerRegistry::WorkerRegistry(absl::Duration lease, const Clock& clock) : lease_(lease), clock_(clock) {}
+WorkerRegistry::WorkerRegistry(absl::Duration lease, const Clock& clock)
+    : lease_(lease), clock_(clock) {}
 
-absl::StatusOr<uint64_t> WorkerRegistry::Register(const WorkerDescription& description, const WorkerLoad& load) {
+absl::StatusOr<uint64_t> WorkerRegistry::Register(const WorkerDescription& description,
+                                                  const WorkerLoad& load) {
   TESSERA_RETURN_IF_ERROR(CheckDescription(description));
   const std::lock_guard lock(mutex_);
   DropExpired();
   const auto found = records_.find(description.id);
   if (found != records_.end() && found->second.view.description.address != description.address) {
-    return absl::AlreadyExistsError(
-        absl::StrCat("worker_id \"", description.id.value(), "\" belongs to a live worker at another address"));
+    return absl::AlreadyExistsError(absl::StrCat("worker_id \"", description.id.value(),
+                                                 "\" belongs to a live worker at another address"));
   }
   Record record;
   record.view.description = description;
@@ -54,12 +57,14 @@ absl::StatusOr<uint64_t> WorkerRegistry::Register(const WorkerDescription& descr
   return epoch_;
 }
 
-absl::StatusOr<uint64_t> WorkerRegistry::Heartbeat(const WorkerId& id, const WorkerLoad& load, bool draining) {
+absl::StatusOr<uint64_t> WorkerRegistry::Heartbeat(const WorkerId& id, const WorkerLoad& load,
+                                                   bool draining) {
   const std::lock_guard lock(mutex_);
   DropExpired();
   const auto found = records_.find(id);
   if (found == records_.end()) {
-    return absl::NotFoundError(absl::StrCat("worker_id \"", id.value(), "\" holds no lease: register again"));
+    return absl::NotFoundError(
+        absl::StrCat("worker_id \"", id.value(), "\" holds no lease: register again"));
   }
   Record& record = found->second;
   record.last_heartbeat = clock_.Now();
@@ -129,7 +134,8 @@ void WorkerRegistry::DropExpired() {
     }
     ++epoch_;
     ++expired_leases_;
-    TESSERA_LOG(kWarning).With("worker", it->first).With("epoch", epoch_) << "lease ended without a heartbeat";
+    TESSERA_LOG(kWarning).With("worker", it->first).With("epoch", epoch_)
+        << "lease ended without a heartbeat";
     it = records_.erase(it);
   }
 }

@@ -1,4 +1,5 @@
-// Who is in the cluster. A worker stays as long as it renews its lease; each change of membership makes a new epoch. Thread safe.
+// Who is in the cluster. A worker stays as long as it renews its lease; each change of membership
+// makes a new epoch. Thread safe.
 #ifndef TESSERA_ROUTER_WORKER_REGISTRY_H_
 #define TESSERA_ROUTER_WORKER_REGISTRY_H_
 
@@ -26,17 +27,20 @@ class WorkerRegistry {
   // lease: time after the last heartbeat at which a worker is gone. clock outlives the registry.
   WorkerRegistry(absl::Duration lease, const Clock& clock);
 
-  // Returns the epoch. The same id from the same address is a fresh start of that worker; the same id from another address while the lease
-  // holds is ALREADY_EXISTS. INVALID_ARGUMENT names the field that is empty or too long.
+  // Returns the epoch. The same id from the same address is a fresh start of that worker; the same
+  // id from another address while the lease holds is ALREADY_EXISTS. INVALID_ARGUMENT names the
+  // field that is empty or too long.
   absl::StatusOr<uint64_t> Register(const WorkerDescription& description, const WorkerLoad& load);
 
-  // Renews the lease and returns the epoch. NOT_FOUND: unknown or expired. Draining is for good: it ends with the registration.
+  // Renews the lease and returns the epoch. NOT_FOUND: unknown or expired. Draining is for good: it
+  // ends with the registration.
   absl::StatusOr<uint64_t> Heartbeat(const WorkerId& id, const WorkerLoad& load, bool draining);
 
   // The worker is gone; unknown ids are ignored.
   void Deregister(const WorkerId& id);
 
-  // Counts a request that was just placed, until the worker's next heartbeat reports it. Unknown ids are ignored.
+  // Counts a request that was just placed, until the worker's next heartbeat reports it. Unknown
+  // ids are ignored.
   void Reserve(const WorkerId& id, int64_t tokens);
 
   // All whose lease holds.
@@ -55,7 +59,8 @@ class WorkerRegistry {
 
   const absl::Duration lease_;
   const Clock& clock_;
-  std::mutex mutex_;  // not absl's: the packaged one is invisible to ThreadSanitizer. Guards what follows.
+  std::mutex
+      mutex_;  // not absl's: the packaged one is invisible to ThreadSanitizer. Guards what follows.
   uint64_t epoch_ = 1;
   uint64_t expired_leases_ = 0;
   std::map<WorkerId, Record> records_;

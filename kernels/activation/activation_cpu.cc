@@ -27,9 +27,8 @@ void SiluMul(Stream& stream, ConstMat gate_up, Mat y) {
   KERNEL_CHECK(gate_up.rows == y.rows && gate_up.cols == 2 * y.cols);
   ParallelRanges(stream, y.rows, y.cols * kExpWork, [&](int64_t begin, int64_t end, int) {
     for (int64_t t = begin; t < end; ++t) {
-      MapRows<Simd>(gate_up.row(t), gate_up.row(t) + y.cols, y.cols, y.row(t), [](F gate, F up) {
-        return Simd::Mul(TimesLogistic<Simd>(gate, gate), up);
-      });
+      MapRows<Simd>(gate_up.row(t), gate_up.row(t) + y.cols, y.cols, y.row(t),
+                    [](F gate, F up) { return Simd::Mul(TimesLogistic<Simd>(gate, gate), up); });
     }
   });
 }

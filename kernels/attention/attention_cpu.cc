@@ -53,7 +53,9 @@ void AttentionMla(Stream& stream, const MlaShape& shape, const SequenceRows* seq
         CopyScaled(q_rope.row(row) + head * shape.rope_dim, shape.rope_dim, shape.softmax_scale,
                    query + latent);
       },
-      [&](int64_t) { return HeadLayout{0, 0, width}; },
+      [&](int64_t) {
+        return HeadLayout{0, 0, width};
+      },
       [&](int64_t row, int64_t head, const float* result) {
         __builtin_memcpy(out_latent.row(row) + head * latent, result, latent * sizeof(float));
       });

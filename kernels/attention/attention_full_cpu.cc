@@ -30,7 +30,9 @@ struct FullScratch {
   float* results;        // [kTileRows][value_panels * 16]
 
   FullScratch(int64_t positions_in, int64_t dim_in)
-      : positions(positions_in), dim(dim_in), key_panels(NumPanels(positions_in)),
+      : positions(positions_in),
+        dim(dim_in),
+        key_panels(NumPanels(positions_in)),
         value_panels(NumPanels(dim_in)) {}
 
   int64_t KeyFloats() const { return key_panels * dim * kPanelCols; }
@@ -159,8 +161,8 @@ void AttentionFull(Stream& stream, int64_t patches_per_tile, int64_t num_heads, 
   KERNEL_CHECK(qkv.cols == 3 * width && out.cols == width && out.rows == qkv.rows);
   const FullScratch shape(patches_per_tile, head_dim);
   const int64_t floats = shape.Floats();
-  float* memory = static_cast<float*>(StreamScratch(
-      stream, ScratchSlot::kThread, StreamThreads(stream) * floats * sizeof(float)));
+  float* memory = static_cast<float*>(
+      StreamScratch(stream, ScratchSlot::kThread, StreamThreads(stream) * floats * sizeof(float)));
   const int64_t tiles = qkv.rows / patches_per_tile;
   ParallelUnits(stream, tiles * num_heads, [&](int64_t unit, int worker) {
     FullScratch scratch(patches_per_tile, head_dim);

@@ -90,9 +90,17 @@ class CausalUnit {
   CausalUnit(const CausalShape& shape, const HeadLayout& layout, const PagedKv& kv,
              const SequenceRows& sequence, const UnitScratch<S>& scratch, int64_t first_position,
              int64_t rows, int64_t heads)
-      : shape_(shape), layout_(layout), kv_(kv), sequence_(sequence), scratch_(scratch),
-        key_pad_(PadToLanes<S>(shape.key_dim)), value_pad_(PadToLanes<S>(shape.value_dim)),
-        first_position_(first_position), rows_(rows), heads_(heads), queries_(rows * heads) {}
+      : shape_(shape),
+        layout_(layout),
+        kv_(kv),
+        sequence_(sequence),
+        scratch_(scratch),
+        key_pad_(PadToLanes<S>(shape.key_dim)),
+        value_pad_(PadToLanes<S>(shape.value_dim)),
+        first_position_(first_position),
+        rows_(rows),
+        heads_(heads),
+        queries_(rows * heads) {}
 
   // scratch.q holds the queries, row-major [rows, heads]; leaves the results in scratch.out.
   void Run() {
@@ -144,8 +152,8 @@ class CausalUnit {
       WidenRows<S>(block + layout_.key_base, layout_.stride, length, shape_.key_dim, key_pad_,
                    scratch_.key + offset * key_pad_);
       if (shape_.value_inside_key) return;
-      WidenRows<S>(block + layout_.value_base, layout_.stride, length, shape_.value_dim,
-                   value_pad_, scratch_.value + offset * value_pad_);
+      WidenRows<S>(block + layout_.value_base, layout_.stride, length, shape_.value_dim, value_pad_,
+                   scratch_.value + offset * value_pad_);
     });
     Score(scratch_.key, key_pad_, begin, 0, count);
     Weigh(begin);

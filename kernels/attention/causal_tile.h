@@ -16,9 +16,13 @@ constexpr int64_t kTilePositions = 64;
 constexpr int64_t kScoreStride = kTilePositions + 16;
 
 template <typename S>
-inline typename S::F LoadElements(const float* p) { return S::Load(p); }
+inline typename S::F LoadElements(const float* p) {
+  return S::Load(p);
+}
 template <typename S>
-inline typename S::F LoadElements(const uint16_t* p) { return S::LoadBf16(p); }
+inline typename S::F LoadElements(const uint16_t* p) {
+  return S::LoadBf16(p);
+}
 
 // scores[r * kScoreStride + i] = q[r] · key[i], r < kRows, i < count; may write 3 scores more.
 // dim is a multiple of kLanes.

@@ -89,7 +89,8 @@ struct PanelGroup {
     if (item.bias != nullptr) {
       for (int64_t c = 0; c < cols; ++c) edge_bias[c] = item.bias[col + c];
     }
-    MultiplyInto(tile_begin, tile_end, edge, kPanelCols, item.bias != nullptr ? edge_bias : nullptr);
+    MultiplyInto(tile_begin, tile_end, edge, kPanelCols,
+                 item.bias != nullptr ? edge_bias : nullptr);
     const int64_t first = plan.TileBegin(tile_begin);
     for (int64_t row = first; row < plan.TileBegin(tile_end); ++row) {
       for (int64_t c = 0; c < cols; ++c) {
@@ -256,8 +257,8 @@ template <typename P>
 void RunGemm(Stream& stream, const GemmItem* items, int64_t num_items) {
   const int64_t threads = StreamThreads(stream);
   const int64_t plan_bytes = num_items * static_cast<int64_t>(sizeof(ItemPlan<P>));
-  char* memory = static_cast<char*>(
-      StreamScratch(stream, ScratchSlot::kPlan, threads * 64 + plan_bytes));
+  char* memory =
+      static_cast<char*>(StreamScratch(stream, ScratchSlot::kPlan, threads * 64 + plan_bytes));
   GemmPlan<P> plan{};
   plan.next_chunk = reinterpret_cast<int64_t*>(memory);
   plan.items = reinterpret_cast<ItemPlan<P>*>(memory + threads * 64);

@@ -17,9 +17,9 @@ struct F32Product {
   using Simd = S;
   using Weights = typename S::F;
   using Inputs = typename S::F;
-  using Input = float;                         // packed input
-  static constexpr int kElementsPerStep = 1;   // elements of k in a step
-  static constexpr int kSubsteps = 1;          // multiplications in a step, each with its own input
+  using Input = float;                        // packed input
+  static constexpr int kElementsPerStep = 1;  // elements of k in a step
+  static constexpr int kSubsteps = 1;         // multiplications in a step, each with its own input
   static constexpr bool kRoundInput = false;
 
   static Weights LoadWeights(const uint32_t* line, int) {

@@ -21,8 +21,7 @@ void RowTimesPanel(const float* x, bool round_x, const PackedWeight& weight, int
       const float* w = reinterpret_cast<const float*>(data) + i * kPanelCols;
       for (int64_t c = 0; c < kPanelCols; ++c) sums[c] += xi * w[c];
     } else {
-      const uint16_t* w =
-          reinterpret_cast<const uint16_t*>(data) + i / 2 * 2 * kPanelCols + i % 2;
+      const uint16_t* w = reinterpret_cast<const uint16_t*>(data) + i / 2 * 2 * kPanelCols + i % 2;
       for (int64_t c = 0; c < kPanelCols; ++c) sums[c] += xi * Bf16ToFloat(w[2 * c]);
     }
   }

@@ -136,8 +136,8 @@ constexpr int PanelsFor(int rows) {
   return fit < 1 ? 1 : fit > S::kStreams ? S::kStreams : fit;
 }
 
-// Finds the tile of `rows` rows (1 … kTileRows) over `panels` panels: 1, PanelsFor(rows) or, for any
-// number of rows, PanelsFor(kTileRows).
+// Finds the tile of `rows` rows (1 … kTileRows) over `panels` panels: 1, PanelsFor(rows) or, for
+// any number of rows, PanelsFor(kTileRows).
 template <typename P, int kRows = 1>
 TileFunction<P> FindTile(int rows, int panels) {
   constexpr int kWidest = PanelsFor<P>(kRows);

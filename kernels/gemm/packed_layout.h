@@ -1,8 +1,8 @@
 // The packed form of a weight W [n, k], the same bytes for every instruction set.
 //
 // Panels of 16 output rows follow each other. Within a panel:
-//   kBF16: [ceil(k / 2)][16][2]   the two elements k = 2p, 2p + 1 of each of 16 outputs side by side
-//   kF32:  [k][16]
+//   kBF16: [ceil(k / 2)][16][2]   the two elements k = 2p, 2p + 1 of each of 16 outputs side by
+//   side kF32:  [k][16]
 // Outputs past n and the odd element past k are zero. So the innermost loop reads memory straight
 // on, and one panel's bytes are n-independent: threads share a weight by panels.
 #ifndef TESSERA_KERNELS_GEMM_PACKED_LAYOUT_H_

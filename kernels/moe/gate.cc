@@ -39,9 +39,10 @@ bool IsBefore(const Candidate& a, const Candidate& b) {
   return (std::isnan(a.value) && !std::isnan(b.value)) || a.value > b.value;
 }
 
-// Marks exactly `top` of values[0, count), the largest. Equal values are no rarity: with noaux_tc all experts of dropped groups
-// have the choice score 0. Which of them wins is what the reference's library does, and that is this algorithm of the
-// standard library on (value, index) in index order (golden model noaux_groups holds it to that).
+// Marks exactly `top` of values[0, count), the largest. Equal values are no rarity: with noaux_tc
+// all experts of dropped groups have the choice score 0. Which of them wins is what the reference's
+// library does, and that is this algorithm of the standard library on (value, index) in index order
+// (golden model noaux_groups holds it to that).
 void MarkTop(const float* values, int64_t count, int64_t top, bool* chosen) {
   Candidate order[kMaxExperts];
   for (int64_t i = 0; i < count; ++i) {
@@ -117,8 +118,7 @@ void GateRow(const GateParams& params, const float* logits, int32_t* ids, float*
 
 }  // namespace
 
-void Gate(Stream& stream, const GateParams& params, ConstMat logits, int32_t* ids,
-          float* weights) {
+void Gate(Stream& stream, const GateParams& params, ConstMat logits, int32_t* ids, float* weights) {
   KERNEL_CHECK(params.num_experts >= 1 && params.num_experts <= kMaxExperts);
   KERNEL_CHECK(params.top_k >= 1 && params.top_k <= kMaxTopK);
   KERNEL_CHECK(params.top_k <= params.num_experts && logits.cols == params.num_experts);

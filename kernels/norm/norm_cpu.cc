@@ -16,9 +16,8 @@ void RmsNorm(Stream& stream, ConstMat x, const float* gamma, float eps, Mat y) {
       const float squares = SumRow<Simd>(in, x.cols, [](F v) { return Simd::Mul(v, v); });
       const float mean_square = squares / static_cast<float>(x.cols);
       const F scale = Simd::Set1(1.0f / __builtin_sqrtf(mean_square + eps));
-      MapRows<Simd>(in, gamma, x.cols, y.row(t), [scale](F v, F g) {
-        return Simd::Mul(Simd::Mul(v, scale), g);
-      });
+      MapRows<Simd>(in, gamma, x.cols, y.row(t),
+                    [scale](F v, F g) { return Simd::Mul(Simd::Mul(v, scale), g); });
     }
   });
 }
@@ -32,10 +31,12 @@ void LayerNorm(Stream& stream, ConstMat x, const float* gamma, const float* beta
       float* out = y.row(t);
       const float count = static_cast<float>(x.cols);
       const F mean = Simd::Set1(SumRow<Simd>(in, x.cols, [](F v) { return v; }) / count);
-      const float variance = SumRow<Simd>(in, x.cols, [mean](F v) {
-        const F centred = Simd::Sub(v, mean);
-        return Simd::Mul(centred, centred);
-      }) / count;
+      const float variance = SumRow<Simd>(in, x.cols,
+                                          [mean](F v) {
+                                            const F centred = Simd::Sub(v, mean);
+                                            return Simd::Mul(centred, centred);
+                                          }) /
+                             count;
       const F scale = Simd::Set1(1.0f / __builtin_sqrtf(variance + eps));
       MapRows<Simd>(in, gamma, x.cols, out, [mean, scale](F v, F g) {
         return Simd::Mul(Simd::Mul(Simd::Sub(v, mean), scale), g);
@@ -49,8 +50,7 @@ void Add(Stream& stream, ConstMat x, Mat y) {
   KERNEL_CHECK(x.rows == y.rows && x.cols == y.cols);
   ParallelRanges(stream, x.rows, x.cols / 2, [&](int64_t begin, int64_t end, int) {
     for (int64_t t = begin; t < end; ++t) {
-      MapRows<Simd>(y.row(t), x.row(t), x.cols, y.row(t),
-                    [](F a, F b) { return Simd::Add(a, b); });
+      MapRows<Simd>(y.row(t), x.row(t), x.cols, y.row(t), [](F a, F b) { return Simd::Add(a, b); });
     }
   });
 }

@@ -1,4 +1,5 @@
-// The SIMD policy of AVX2 with FMA: 8 lanes, 16 registers. What each primitive does: simd/generic.h.
+// The SIMD policy of AVX2 with FMA: 8 lanes, 16 registers. What each primitive does:
+// simd/generic.h.
 #ifndef TESSERA_KERNELS_SIMD_AVX2_H_
 #define TESSERA_KERNELS_SIMD_AVX2_H_
 
@@ -34,9 +35,7 @@ struct Simd {
   static F CopySign(F magnitude, F sign) {
     return _mm256_or_ps(magnitude, _mm256_and_ps(Set1(-0.0f), sign));
   }
-  static F Round(F v) {
-    return _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  }
+  static F Round(F v) { return _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
   static F Pow2(F n) {
     const __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
     return _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23));

@@ -70,8 +70,8 @@ struct Simd {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(p), 16));
   }
   static F LoadPairsSecond(const uint32_t* p) {
-    return _mm512_castsi512_ps(_mm512_and_si512(
-        _mm512_loadu_si512(p), _mm512_set1_epi32(static_cast<int>(0xffff0000u))));
+    return _mm512_castsi512_ps(
+        _mm512_and_si512(_mm512_loadu_si512(p), _mm512_set1_epi32(static_cast<int>(0xffff0000u))));
   }
   static Pairs LoadPairs(const uint32_t* p) { return _mm512_loadu_si512(p); }
   static Pairs Set1Pair(uint32_t pair) { return _mm512_set1_epi32(static_cast<int>(pair)); }
@@ -88,8 +88,8 @@ struct Simd {
   }
   static float ReduceMax(F v) { return _mm512_reduce_max_ps(v); }
   static void StoreSums4(float* out, F a, F b, F c, F d) {
-    const __m256 sums = _mm256_hadd_ps(_mm256_hadd_ps(Halve(a), Halve(b)),
-                                       _mm256_hadd_ps(Halve(c), Halve(d)));
+    const __m256 sums =
+        _mm256_hadd_ps(_mm256_hadd_ps(Halve(a), Halve(b)), _mm256_hadd_ps(Halve(c), Halve(d)));
     _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps(sums, 1)));
   }
 

@@ -3,13 +3,14 @@
 // A policy is the only place where a kernel touches intrinsics. F is a vector of kLanes floats.
 //   Max, Min             the second operand where either is NaN (so Max(limit, x) keeps a NaN x)
 //   Fma(a, b, c)         a * b + c;  Fnma: c - a * b;  fused where the machine can
-//   Round                to the nearest integer, ties to even;  Pow2(n): 2^n for whole n in [-126, 127]
-//   ZeroWhereLess        v, but +0 in lanes where x < limit
-//   LoadBf16             kLanes bf16 widened;  RoundBf16, StoreBf16: nearest even, NaN stays NaN
-//   LoadPairsFirst       of kLanes (first, second) bf16 pairs the first elements, widened
-//   StoreSums4           out[0..3] = sums over the lanes of a, b, c, d in one fixed order
+//   Round                to the nearest integer, ties to even;  Pow2(n): 2^n for whole n in [-126,
+//   127] ZeroWhereLess        v, but +0 in lanes where x < limit LoadBf16             kLanes bf16
+//   widened;  RoundBf16, StoreBf16: nearest even, NaN stays NaN LoadPairsFirst       of kLanes
+//   (first, second) bf16 pairs the first elements, widened StoreSums4           out[0..3] = sums
+//   over the lanes of a, b, c, d in one fixed order
 // kTileRows x kAccumulators shape the GEMM tile, kStreams bounds the panels read at once,
-// kSliceBytes is the share of the L1 cache given to the weight, kAttentionRows queries share a load.
+// kSliceBytes is the share of the L1 cache given to the weight, kAttentionRows queries share a
+// load.
 #ifndef TESSERA_KERNELS_SIMD_GENERIC_H_
 #define TESSERA_KERNELS_SIMD_GENERIC_H_
 
@@ -63,8 +64,7 @@ struct Simd {
     const __m128i quiet = _mm_or_si128(bits, _mm_set1_epi32(0x400000));
     const __m128i nan = _mm_castps_si128(_mm_cmpunord_ps(v, v));
     const __m128i rounded = _mm_blendv_epi8(_mm_add_epi32(bits, bias), quiet, nan);
-    return _mm_castsi128_ps(
-        _mm_and_si128(rounded, _mm_set1_epi32(static_cast<int>(0xffff0000u))));
+    return _mm_castsi128_ps(_mm_and_si128(rounded, _mm_set1_epi32(static_cast<int>(0xffff0000u))));
   }
   static void StoreBf16(uint16_t* p, F v) {
     const __m128i high = _mm_srli_epi32(_mm_castps_si128(RoundBf16(v)), 16);
@@ -76,8 +76,7 @@ struct Simd {
   }
   static F LoadPairsSecond(const uint32_t* p) {
     const __m128i pairs = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-    return _mm_castsi128_ps(
-        _mm_and_si128(pairs, _mm_set1_epi32(static_cast<int>(0xffff0000u))));
+    return _mm_castsi128_ps(_mm_and_si128(pairs, _mm_set1_epi32(static_cast<int>(0xffff0000u))));
   }
 
   static float ReduceAdd(F v) {

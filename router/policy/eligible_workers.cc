@@ -34,7 +34,8 @@ struct Refusals {
 
 bool IsFull(const WorkerView& worker) {
   const WorkerLoad& load = worker.load;
-  return load.max_queued_requests > 0 && load.queued_requests + worker.reserved_requests >= load.max_queued_requests;
+  return load.max_queued_requests > 0 &&
+         load.queued_requests + worker.reserved_requests >= load.max_queued_requests;
 }
 
 // The counter that the worker falls under; nullptr: it is eligible.
@@ -61,7 +62,8 @@ int64_t* Refusal(const WorkerView& worker, const RequestShape& shape, Refusals& 
 
 }  // namespace
 
-absl::StatusOr<std::vector<const WorkerView*>> EligibleWorkers(const RequestShape& shape, const ClusterSnapshot& snapshot) {
+absl::StatusOr<std::vector<const WorkerView*>> EligibleWorkers(const RequestShape& shape,
+                                                               const ClusterSnapshot& snapshot) {
   std::vector<const WorkerView*> eligible;
   Refusals refusals;
   for (const WorkerView& worker : snapshot.workers) {
@@ -77,9 +79,10 @@ absl::StatusOr<std::vector<const WorkerView*>> EligibleWorkers(const RequestShap
   if (snapshot.workers.empty()) {
     return absl::UnavailableError("no worker is registered");
   }
-  const std::string message =
-      absl::StrCat("none of ", snapshot.workers.size(), " workers can take the request: ", refusals.ToString());
-  return refusals.full > 0 ? absl::ResourceExhaustedError(message) : absl::UnavailableError(message);
+  const std::string message = absl::StrCat("none of ", snapshot.workers.size(),
+                                           " workers can take the request: ", refusals.ToString());
+  return refusals.full > 0 ? absl::ResourceExhaustedError(message)
+                           : absl::UnavailableError(message);
 }
 
 }  // namespace tessera::router

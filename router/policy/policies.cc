@@ -5,10 +5,12 @@
 
 namespace tessera::router {
 
-const WorkerView* ChooseLeastTokens(const RequestShape&, absl::Span<const WorkerView* const> eligible, uint64_t turn) {
+const WorkerView* ChooseLeastTokens(const RequestShape&,
+                                    absl::Span<const WorkerView* const> eligible, uint64_t turn) {
   const auto burden = [](const WorkerView& worker) {
-    return std::make_tuple(worker.load.outstanding_tokens + worker.reserved_tokens,
-                           worker.load.running_requests + worker.load.queued_requests + worker.reserved_requests);
+    return std::make_tuple(
+        worker.load.outstanding_tokens + worker.reserved_tokens,
+        worker.load.running_requests + worker.load.queued_requests + worker.reserved_requests);
   };
   // Starting at the turn's place makes equally idle workers take turns.
   const size_t count = eligible.size();
@@ -22,7 +24,8 @@ const WorkerView* ChooseLeastTokens(const RequestShape&, absl::Span<const Worker
   return best;
 }
 
-const WorkerView* ChooseRoundRobin(const RequestShape&, absl::Span<const WorkerView* const> eligible, uint64_t turn) {
+const WorkerView* ChooseRoundRobin(const RequestShape&,
+                                   absl::Span<const WorkerView* const> eligible, uint64_t turn) {
   return eligible[turn % eligible.size()];
 }
 
@@ -33,7 +36,8 @@ absl::StatusOr<Policy> PolicyByName(std::string_view name) {
   if (name == "round_robin") {
     return &ChooseRoundRobin;
   }
-  return absl::InvalidArgumentError(absl::StrCat("router.policy: \"", absl::string_view(name.data(), name.size()),
+  return absl::InvalidArgumentError(absl::StrCat("router.policy: \"",
+                                                 absl::string_view(name.data(), name.size()),
                                                  "\" is not one of least_tokens, round_robin"));
 }
 

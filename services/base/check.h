@@ -1,5 +1,5 @@
-// For broken invariants only: a failed check ends the process and prints file, line, condition, the streamed text
-// and a stack. Never reachable from a user's input; bad input is an absl::Status.
+// For broken invariants only: a failed check ends the process and prints file, line, condition, the
+// streamed text and a stack. Never reachable from a user's input; bad input is an absl::Status.
 //
 //   TESSERA_CHECK(index < size) << "block " << index;
 #ifndef TESSERA_SERVICES_BASE_CHECK_H_
@@ -21,12 +21,12 @@ class CheckFailure {
 
 }  // namespace tessera
 
-#define TESSERA_CHECK(condition)                                                    \
-  switch (0)                                                                        \
-  case 0:                                                                           \
-  default:                                                                          \
-    if (condition) [[likely]] {                                                     \
-    } else /* NOLINT(readability-misleading-indentation): allows `<<` after it */   \
+#define TESSERA_CHECK(condition)                                                  \
+  switch (0)                                                                      \
+  case 0:                                                                         \
+  default:                                                                        \
+    if (condition) [[likely]] {                                                   \
+    } else /* NOLINT(readability-misleading-indentation): allows `<<` after it */ \
       ::tessera::CheckFailure(__FILE__, __LINE__, #condition).stream()
 
 #endif  // TESSERA_SERVICES_BASE_CHECK_H_

@@ -21,15 +21,19 @@ class StrongId {
   friend H AbslHashValue(H h, const StrongId& id) {
     return H::combine(std::move(h), id.value_);
   }
-  friend std::ostream& operator<<(std::ostream& out, const StrongId& id) { return out << id.value_; }
+  friend std::ostream& operator<<(std::ostream& out, const StrongId& id) {
+    return out << id.value_;
+  }
 
  private:
   Value value_{};
 };
 
-using RequestId = StrongId<struct RequestIdTag, std::string>;  // chosen by the client or by the gateway
-using WorkerId = StrongId<struct WorkerIdTag, std::string>;    // chosen by the worker, unique in a cluster
-using BlockId = StrongId<struct BlockIdTag, int32_t>;          // index of a KV block in its pool
+using RequestId =
+    StrongId<struct RequestIdTag, std::string>;  // chosen by the client or by the gateway
+using WorkerId =
+    StrongId<struct WorkerIdTag, std::string>;         // chosen by the worker, unique in a cluster
+using BlockId = StrongId<struct BlockIdTag, int32_t>;  // index of a KV block in its pool
 
 }  // namespace tessera
 

@@ -22,10 +22,14 @@ std::string& Component() {
 
 const char* Name(Level level) {
   switch (level) {
-    case Level::kDebug: return "debug";
-    case Level::kInfo: return "info";
-    case Level::kWarning: return "warning";
-    case Level::kError: return "error";
+    case Level::kDebug:
+      return "debug";
+    case Level::kInfo:
+      return "info";
+    case Level::kWarning:
+      return "warning";
+    case Level::kError:
+      return "error";
   }
   return "?";
 }
@@ -64,25 +68,29 @@ absl::StatusOr<Level> ParseLevel(std::string_view text) {
       return level;
     }
   }
-  return absl::InvalidArgumentError(absl::StrCat(
-      "log level \"", absl::string_view(text.data(), text.size()), "\" is not one of debug, info, warning, error"));
+  return absl::InvalidArgumentError(absl::StrCat("log level \"",
+                                                 absl::string_view(text.data(), text.size()),
+                                                 "\" is not one of debug, info, warning, error"));
 }
 
-Message::Message(Level level, const char* file, int line) : level_(level), file_(file), line_(line) {}
+Message::Message(Level level, const char* file, int line)
+    : level_(level), file_(file), line_(line) {}
 
 Message::~Message() {
-  const std::string time = absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", absl::Now(), absl::UTCTimeZone());
+  const std::string time =
+      absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", absl::Now(), absl::UTCTimeZone());
   std::string out;
   if (g_format.load(std::memory_order_relaxed) == Format::kJson) {
     out = absl::StrCat("{\"time\":\"", time, "\",\"level\":\"", Name(level_), "\",\"component\":\"",
-                       JsonEscaped(Component()), "\",\"source\":\"", BaseName(file_), ":", line_, "\",\"message\":\"",
-                       JsonEscaped(text_.str()), "\"");
+                       JsonEscaped(Component()), "\",\"source\":\"", BaseName(file_), ":", line_,
+                       "\",\"message\":\"", JsonEscaped(text_.str()), "\"");
     for (const auto& [key, value] : fields_) {
       absl::StrAppend(&out, ",\"", JsonEscaped(key), "\":\"", JsonEscaped(value), "\"");
     }
     out += "}\n";
   } else {
-    out = absl::StrCat(time, " ", Name(level_), " ", Component(), Component().empty() ? "" : ": ", text_.str());
+    out = absl::StrCat(time, " ", Name(level_), " ", Component(), Component().empty() ? "" : ": ",
+                       text_.str());
     for (const auto& [key, value] : fields_) {
       absl::StrAppend(&out, " ", key, "=", value);
     }

@@ -1,9 +1,11 @@
-// Structured logging to stderr: one line per event, either text (for terminals) or JSON (for collectors).
+// Structured logging to stderr: one line per event, either text (for terminals) or JSON (for
+// collectors).
 //
 //   TESSERA_LOG(kInfo) << "registered worker " << id;
 //   TESSERA_LOG(kWarning).With("request_id", id) << "stream broke";
 //
-// Thread safe. A line below the level costs one atomic load. Prompts, answers and keys are never logged.
+// Thread safe. A line below the level costs one atomic load. Prompts, answers and keys are never
+// logged.
 #ifndef TESSERA_SERVICES_BASE_LOG_H_
 #define TESSERA_SERVICES_BASE_LOG_H_
 
@@ -22,10 +24,12 @@ enum class Format { kText, kJson };
 
 void SetLevel(Level level);  // takes effect at once, in all threads
 void SetFormat(Format format);
-void SetComponent(std::string name);  // "gateway", "router", "worker 0": printed on each line; call before threads start
+void SetComponent(std::string name);  // "gateway", "router", "worker 0": printed on each line; call
+                                      // before threads start
 bool Enabled(Level level);
 
-// "debug", "info", "warning" or "error"; anything else is INVALID_ARGUMENT that names the allowed ones.
+// "debug", "info", "warning" or "error"; anything else is INVALID_ARGUMENT that names the allowed
+// ones.
 absl::StatusOr<Level> ParseLevel(std::string_view text);
 
 class Message {

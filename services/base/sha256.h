@@ -12,7 +12,8 @@ namespace tessera {
 
 using Digest = std::array<uint8_t, 32>;
 
-// Hashes a sequence of fields. Each field is preceded by its length, so ("ab","c") and ("a","bc") differ. Not thread safe.
+// Hashes a sequence of fields. Each field is preceded by its length, so ("ab","c") and ("a","bc")
+// differ. Not thread safe.
 class Sha256Fields {
  public:
   Sha256Fields();

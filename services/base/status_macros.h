@@ -1,7 +1,8 @@
 // Early returns for absl::Status and absl::StatusOr.
 //
 //   TESSERA_RETURN_IF_ERROR(DoThing());
-//   TESSERA_ASSIGN_OR_RETURN(auto value, ComputeThing());   // value: whatever StatusOr held, moved out
+//   TESSERA_ASSIGN_OR_RETURN(auto value, ComputeThing());   // value: whatever StatusOr held, moved
+//   out
 #ifndef TESSERA_SERVICES_BASE_STATUS_MACROS_H_
 #define TESSERA_SERVICES_BASE_STATUS_MACROS_H_
 
@@ -10,11 +11,11 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-#define TESSERA_RETURN_IF_ERROR(expr)                     \
-  do {                                                    \
-    if (absl::Status status_ = (expr); !status_.ok()) {   \
-      return status_;                                     \
-    }                                                     \
+#define TESSERA_RETURN_IF_ERROR(expr)                   \
+  do {                                                  \
+    if (absl::Status status_ = (expr); !status_.ok()) { \
+      return status_;                                   \
+    }                                                   \
   } while (false)
 
 #define TESSERA_CONCAT_INNER_(a, b) a##b

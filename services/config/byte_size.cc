@@ -43,8 +43,10 @@ absl::StatusOr<int64_t> ParseByteSize(absl::string_view text) {
       return number * known.bytes;
     }
   }
-  return absl::InvalidArgumentError(absl::StrCat(
-      "\"", text, "\" is no byte size: write an integer below 2^63 with B, KiB, MiB, GiB, TiB, KB, MB, GB, TB or no unit"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("\"", text,
+                   "\" is no byte size: write an integer below 2^63 with B, KiB, MiB, GiB, TiB, "
+                   "KB, MB, GB, TB or no unit"));
 }
 
 std::string FormatByteSize(int64_t bytes) {

@@ -10,8 +10,9 @@
 
 namespace tessera::config {
 
-// An integer with an optional unit: B, KiB, MiB, GiB, TiB (powers of 1024), KB, MB, GB, TB (powers of 1000); a blank before the unit is fine.
-// INVALID_ARGUMENT: anything else, negative numbers and numbers of 2^63 or more.
+// An integer with an optional unit: B, KiB, MiB, GiB, TiB (powers of 1024), KB, MB, GB, TB (powers
+// of 1000); a blank before the unit is fine. INVALID_ARGUMENT: anything else, negative numbers and
+// numbers of 2^63 or more.
 absl::StatusOr<int64_t> ParseByteSize(absl::string_view text);
 
 // The shortest text that ParseByteSize reads back exactly: "20MiB", "1000B" → "1000".

@@ -13,7 +13,8 @@ namespace {
 class ExampleWriter {
  public:
   template <typename Settings, typename Visit>
-  void Section(absl::string_view key, absl::string_view comment, const Settings& settings, Visit visit) {
+  void Section(absl::string_view key, absl::string_view comment, const Settings& settings,
+               Visit visit) {
     absl::StrAppend(&text_, "\n# ", comment, "\n", key, ":\n");
     indent_ = "  ";
     visit(*this, settings);
@@ -22,21 +23,28 @@ class ExampleWriter {
   void Text(absl::string_view key, const std::string& value, absl::string_view comment) {
     Line(key, Quoted(value), comment);
   }
-  void Bool(absl::string_view key, bool value, absl::string_view comment) { Line(key, value ? "true" : "false", comment); }
-  void Address(absl::string_view key, const std::string& value, AddressUse, absl::string_view comment) {
+  void Bool(absl::string_view key, bool value, absl::string_view comment) {
+    Line(key, value ? "true" : "false", comment);
+  }
+  void Address(absl::string_view key, const std::string& value, AddressUse,
+               absl::string_view comment) {
     Line(key, Quoted(value), comment);
   }
-  void Choice(absl::string_view key, const std::string& value, std::initializer_list<absl::string_view> allowed,
-              absl::string_view comment) {
+  void Choice(absl::string_view key, const std::string& value,
+              std::initializer_list<absl::string_view> allowed, absl::string_view comment) {
     Line(key, value, absl::StrCat(absl::StrJoin(allowed, ", "), ": ", comment));
   }
-  void Int(absl::string_view key, int64_t value, int64_t min, int64_t max, absl::string_view comment) {
+  void Int(absl::string_view key, int64_t value, int64_t min, int64_t max,
+           absl::string_view comment) {
     Line(key, absl::StrCat(value), absl::StrCat(comment, " [", min, ", ", max, "]"));
   }
-  void Bytes(absl::string_view key, int64_t value, int64_t min, int64_t max, absl::string_view comment) {
-    Line(key, FormatByteSize(value), absl::StrCat(comment, " [", FormatByteSize(min), ", ", FormatByteSize(max), "]"));
+  void Bytes(absl::string_view key, int64_t value, int64_t min, int64_t max,
+             absl::string_view comment) {
+    Line(key, FormatByteSize(value),
+         absl::StrCat(comment, " [", FormatByteSize(min), ", ", FormatByteSize(max), "]"));
   }
-  void Milliseconds(absl::string_view key, absl::Duration value, int64_t min, int64_t max, absl::string_view comment) {
+  void Milliseconds(absl::string_view key, absl::Duration value, int64_t min, int64_t max,
+                    absl::string_view comment) {
     Int(key, absl::ToInt64Milliseconds(value), min, max, comment);
   }
   std::string& text() { return text_; }
@@ -56,7 +64,8 @@ class ExampleWriter {
 std::string ExampleYaml() {
   ExampleWriter writer;
   writer.text() =
-      "# Every key of Tessera's configuration with its default. A file needs only what differs; an empty one is fine.\n"
+      "# Every key of Tessera's configuration with its default. A file needs only what differs; an "
+      "empty one is fine.\n"
       "# Byte sizes take a unit (20MiB, 1GiB); keys that end in _ms are whole milliseconds.\n";
   const ClusterConfig defaults;
   VisitCluster(writer, defaults);

@@ -15,7 +15,8 @@ namespace {
 class Checker {
  public:
   template <typename Settings, typename Visit>
-  void Section(absl::string_view key, absl::string_view comment, const Settings& settings, Visit visit) {
+  void Section(absl::string_view key, absl::string_view comment, const Settings& settings,
+               Visit visit) {
     prefix_ = absl::StrCat(key, ".");
     visit(*this, settings);
     prefix_.clear();
@@ -25,8 +26,8 @@ class Checker {
   void Address(absl::string_view key, const std::string& value, AddressUse use, absl::string_view) {
     Keep(key, CheckAddress(value, use));
   }
-  void Choice(absl::string_view key, const std::string& value, std::initializer_list<absl::string_view> allowed,
-              absl::string_view) {
+  void Choice(absl::string_view key, const std::string& value,
+              std::initializer_list<absl::string_view> allowed, absl::string_view) {
     Keep(key, CheckChoice(value, allowed));
   }
   void Int(absl::string_view key, int64_t value, int64_t min, int64_t max, absl::string_view) {
@@ -35,7 +36,8 @@ class Checker {
   void Bytes(absl::string_view key, int64_t value, int64_t min, int64_t max, absl::string_view) {
     Keep(key, CheckRange(value, min, max));
   }
-  void Milliseconds(absl::string_view key, absl::Duration value, int64_t min, int64_t max, absl::string_view) {
+  void Milliseconds(absl::string_view key, absl::Duration value, int64_t min, int64_t max,
+                    absl::string_view) {
     Keep(key, CheckRange(absl::ToInt64Milliseconds(value), min, max));
   }
   const absl::Status& status() const { return status_; }
@@ -58,11 +60,13 @@ absl::Status CheckRange(int64_t value, int64_t min, int64_t max) {
   return absl::InvalidArgumentError(absl::StrCat(value, " is not in [", min, ", ", max, "]"));
 }
 
-absl::Status CheckChoice(absl::string_view value, std::initializer_list<absl::string_view> allowed) {
+absl::Status CheckChoice(absl::string_view value,
+                         std::initializer_list<absl::string_view> allowed) {
   for (absl::string_view choice : allowed) {
     if (value == choice) return absl::OkStatus();
   }
-  return absl::InvalidArgumentError(absl::StrCat("\"", value, "\" is not one of: ", absl::StrJoin(allowed, ", ")));
+  return absl::InvalidArgumentError(
+      absl::StrCat("\"", value, "\" is not one of: ", absl::StrJoin(allowed, ", ")));
 }
 
 absl::Status CheckAddress(absl::string_view value, AddressUse use) {
@@ -73,7 +77,8 @@ absl::Status CheckAddress(absl::string_view value, AddressUse use) {
   // A bare IPv6 address has colons of its own, so it needs brackets before a port.
   const bool host_ok = colon != absl::string_view::npos && colon > 0 &&
                        (value.front() == '[' ? value[colon - 1] == ']' : value.find(':') == colon);
-  if (host_ok && absl::SimpleAtoi(value.substr(colon + 1), &port) && port >= min_port && port <= 65535) {
+  if (host_ok && absl::SimpleAtoi(value.substr(colon + 1), &port) && port >= min_port &&
+      port <= 65535) {
     return absl::OkStatus();
   }
   return absl::InvalidArgumentError(
@@ -89,17 +94,19 @@ absl::Status Validate(const ClusterConfig& config) {
     // With fewer than three tries per lease, one lost heartbeat would end a healthy worker's lease.
     return absl::InvalidArgumentError(absl::StrCat(
         "router.heartbeat_interval_ms: ", absl::ToInt64Milliseconds(router.heartbeat_interval),
-        " is more than a third of router.lease_ms (", absl::ToInt64Milliseconds(router.lease), ")"));
+        " is more than a third of router.lease_ms (", absl::ToInt64Milliseconds(router.lease),
+        ")"));
   }
   if (config.gateway.max_image_bytes > config.gateway.max_message_bytes) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("gateway.max_image_bytes: ", config.gateway.max_image_bytes,
-                     " is more than gateway.max_message_bytes (", config.gateway.max_message_bytes, ")"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "gateway.max_image_bytes: ", config.gateway.max_image_bytes,
+        " is more than gateway.max_message_bytes (", config.gateway.max_message_bytes, ")"));
   }
   if (config.worker.max_step_tokens < config.worker.max_batch_sequences) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "worker.max_step_tokens: ", config.worker.max_step_tokens, " is less than worker.max_batch_sequences (",
-        config.worker.max_batch_sequences, "): each running sequence needs a row"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("worker.max_step_tokens: ", config.worker.max_step_tokens,
+                     " is less than worker.max_batch_sequences (",
+                     config.worker.max_batch_sequences, "): each running sequence needs a row"));
   }
   return absl::OkStatus();
 }

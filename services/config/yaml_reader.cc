@@ -38,7 +38,8 @@ size_t EditDistance(absl::string_view a, absl::string_view b) {
   return row[b.size()];
 }
 
-// Reads one YAML mapping into one settings struct: the visitor's calls take the values, Finish() looks for keys that nobody asked for.
+// Reads one YAML mapping into one settings struct: the visitor's calls take the values, Finish()
+// looks for keys that nobody asked for.
 class MappingReader {
  public:
   // prefix: "" or "gateway."; node is a mapping.
@@ -61,18 +62,23 @@ class MappingReader {
   }
   void Address(absl::string_view key, std::string& value, AddressUse use, absl::string_view) {
     std::string text;
-    if (Scalar(key, "host:port", /*null_is_empty=*/true, text) && Keep(key, CheckAddress(text, use))) value = text;
+    if (Scalar(key, "host:port", /*null_is_empty=*/true, text) &&
+        Keep(key, CheckAddress(text, use)))
+      value = text;
   }
-  void Choice(absl::string_view key, std::string& value, std::initializer_list<absl::string_view> allowed,
-              absl::string_view) {
+  void Choice(absl::string_view key, std::string& value,
+              std::initializer_list<absl::string_view> allowed, absl::string_view) {
     std::string text;
-    if (Scalar(key, "a text", /*null_is_empty=*/false, text) && Keep(key, CheckChoice(text, allowed))) value = text;
+    if (Scalar(key, "a text", /*null_is_empty=*/false, text) &&
+        Keep(key, CheckChoice(text, allowed)))
+      value = text;
   }
   void Bool(absl::string_view key, bool& value, absl::string_view) {
     std::string text;
     if (!Scalar(key, "true or false", /*null_is_empty=*/false, text)) return;
     if (text != "true" && text != "false") {
-      return Fail(node_[std::string(key)], key, absl::StrCat("\"", text, "\" is not true or false"));
+      return Fail(node_[std::string(key)], key,
+                  absl::StrCat("\"", text, "\" is not true or false"));
     }
     value = text == "true";
   }
@@ -92,7 +98,8 @@ class MappingReader {
     const absl::StatusOr<int64_t> bytes = ParseByteSize(text);
     if (Keep(key, bytes.status()) && Keep(key, CheckRange(*bytes, min, max))) value = *bytes;
   }
-  void Milliseconds(absl::string_view key, absl::Duration& value, int64_t min, int64_t max, absl::string_view comment) {
+  void Milliseconds(absl::string_view key, absl::Duration& value, int64_t min, int64_t max,
+                    absl::string_view comment) {
     int64_t milliseconds = absl::ToInt64Milliseconds(value);
     Int(key, milliseconds, min, max, comment);
     value = absl::Milliseconds(milliseconds);
@@ -105,10 +112,12 @@ class MappingReader {
       if (!status_.ok()) return;
       const std::string key = entry.first.IsScalar() ? entry.first.Scalar() : "";
       if (std::find(known_.begin(), known_.end(), key) == known_.end()) {
-        const auto nearest = std::min_element(known_.begin(), known_.end(), [&](const auto& a, const auto& b) {
-          return EditDistance(key, a) < EditDistance(key, b);
-        });
-        return Fail(entry.first, key, absl::StrCat("unknown key; did you mean ", prefix_, *nearest, "?"));
+        const auto nearest =
+            std::min_element(known_.begin(), known_.end(), [&](const auto& a, const auto& b) {
+              return EditDistance(key, a) < EditDistance(key, b);
+            });
+        return Fail(entry.first, key,
+                    absl::StrCat("unknown key; did you mean ", prefix_, *nearest, "?"));
       }
       if (!seen.insert(key).second) return Fail(entry.first, key, "the key is given twice");
     }
@@ -121,7 +130,8 @@ class MappingReader {
     return node_[std::string(key)];
   }
   // False: the key is absent, or an error was kept.
-  bool Scalar(absl::string_view key, absl::string_view expected, bool null_is_empty, std::string& text) {
+  bool Scalar(absl::string_view key, absl::string_view expected, bool null_is_empty,
+              std::string& text) {
     const YAML::Node value = Take(key);
     if (!value.IsDefined() || !status_.ok()) return false;
     if (value.IsNull() && null_is_empty) return true;
@@ -158,7 +168,8 @@ absl::StatusOr<ClusterConfig> ParseClusterConfig(std::string_view yaml, std::str
     const YAML::Node root = YAML::Load(std::string(yaml));
     if (root.IsDefined() && !root.IsNull()) {
       if (!root.IsMap()) {
-        return absl::InvalidArgumentError(absl::StrCat(file_name, ":1: expected a mapping of keys"));
+        return absl::InvalidArgumentError(
+            absl::StrCat(file_name, ":1: expected a mapping of keys"));
       }
       MappingReader reader(root, file_name, "");
       VisitCluster(reader, config);
@@ -177,9 +188,11 @@ absl::StatusOr<ClusterConfig> ParseClusterConfig(std::string_view yaml, std::str
 
 absl::StatusOr<ClusterConfig> ReadClusterConfig(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
-  // A folder opens, but every read from it fails: without this check it would pass as an empty file.
+  // A folder opens, but every read from it fails: without this check it would pass as an empty
+  // file.
   std::error_code ignored;
-  if (!file || std::filesystem::is_directory(path, ignored)) return absl::NotFoundError(absl::StrCat("cannot open the configuration file ", path));
+  if (!file || std::filesystem::is_directory(path, ignored))
+    return absl::NotFoundError(absl::StrCat("cannot open the configuration file ", path));
   const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
   return ParseClusterConfig(text, path);
 }

@@ -38,11 +38,13 @@ class Server final : public GatewayServer {
       : processor_(std::move(processor)),
         preparer_(*processor_, LimitsFrom(settings)),
         model_{info.name, info.revision, info.vocabulary_size, info.context_tokens},
-        admission_(settings.max_concurrent_requests, metrics_.Get(telemetry::GaugeId::kRequestsRunning)),
+        admission_(settings.max_concurrent_requests,
+                   metrics_.Get(telemetry::GaugeId::kRequestsRunning)),
         dispatcher_(std::move(dispatch), &metrics_),
         pool_(settings.preprocessing_threads, settings.max_concurrent_requests,
               metrics_.Get(telemetry::GaugeId::kRequestsWaiting)),
-        service_(MakeInferenceService({preparer_, model_, admission_, pool_, dispatcher_, metrics_, settings.default_deadline})) {}
+        service_(MakeInferenceService({preparer_, model_, admission_, pool_, dispatcher_, metrics_,
+                                       settings.default_deadline})) {}
 
   ~Server() override {
     Drain(absl::Now(), [] { return true; });
@@ -75,7 +77,8 @@ class Server final : public GatewayServer {
     admission_.Close();
     if (server_ == nullptr) return;
     server_->SetServing(false);
-    while (admission_.in_flight() > 0 && absl::Now() < deadline && !hurry()) absl::SleepFor(kDrainPoll);
+    while (admission_.in_flight() > 0 && absl::Now() < deadline && !hurry())
+      absl::SleepFor(kDrainPoll);
     server_->Drain(absl::Now());
     // Cancelled sequences end with a message to their workers; what they share must outlive that.
     const absl::Time give_up = absl::Now() + kCancelGrace;
@@ -99,7 +102,8 @@ class Server final : public GatewayServer {
       if (can_serve != serving) {
         serving = can_serve;
         server_->SetServing(serving);
-        TESSERA_LOG(kInfo) << (serving ? "serving" : "not serving: no worker of the model's revision is known");
+        TESSERA_LOG(kInfo) << (serving ? "serving"
+                                       : "not serving: no worker of the model's revision is known");
       }
       stopping_.WaitForNotificationWithTimeout(kReadinessInterval);
     }
@@ -122,18 +126,20 @@ class Server final : public GatewayServer {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<GatewayServer>> GatewayServer::Start(const config::ClusterConfig& config,
-                                                                    DispatchOptions dispatch) {
+absl::StatusOr<std::unique_ptr<GatewayServer>> GatewayServer::Start(
+    const config::ClusterConfig& config, DispatchOptions dispatch) {
   const config::GatewaySettings& settings = config.gateway;
-  if (settings.router_address.empty()) return absl::InvalidArgumentError("gateway.router_address: is not set");
+  if (settings.router_address.empty())
+    return absl::InvalidArgumentError("gateway.router_address: is not set");
   if (config.model.path.empty()) return absl::InvalidArgumentError("model.path: is not set");
   TESSERA_ASSIGN_OR_RETURN(std::unique_ptr<prompt::PromptProcessor> processor,
                            prompt::PromptProcessor::Load(config.model.path));
   TESSERA_ASSIGN_OR_RETURN(ModelInfo info, ReadModelInfo(config.model.path, config.model.name));
   if (processor->tokenizer().size() > info.vocabulary_size) {
-    return absl::InvalidArgumentError(absl::StrCat("tokenizer.json has ids up to ", processor->tokenizer().size() - 1,
-                                                   ", but config.json says vocab_size ", info.vocabulary_size,
-                                                   ": the tokenizer belongs to another model"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("tokenizer.json has ids up to ", processor->tokenizer().size() - 1,
+                     ", but config.json says vocab_size ", info.vocabulary_size,
+                     ": the tokenizer belongs to another model"));
   }
   info.revision = HexString(processor->model_revision());
   dispatch.router_address = settings.router_address;

@@ -16,9 +16,11 @@ namespace tessera::gateway {
 // Thread safe.
 class GatewayServer {
  public:
-  // Loads the tokenizer and starts to listen. The router and workers may come later: health is SERVING while the router knows a worker of this model's
-  // revision that takes requests. dispatch: its router_address, max_attempts and router_timeout come from the configuration.
-  // INVALID_ARGUMENT and NOT_FOUND name the key or the model's file; UNAVAILABLE: the address is in use.
+  // Loads the tokenizer and starts to listen. The router and workers may come later: health is
+  // SERVING while the router knows a worker of this model's revision that takes requests. dispatch:
+  // its router_address, max_attempts and router_timeout come from the configuration.
+  // INVALID_ARGUMENT and NOT_FOUND name the key or the model's file; UNAVAILABLE: the address is in
+  // use.
   static absl::StatusOr<std::unique_ptr<GatewayServer>> Start(const config::ClusterConfig& config,
                                                               DispatchOptions dispatch = {});
   virtual ~GatewayServer() = default;
@@ -28,8 +30,9 @@ class GatewayServer {
   virtual int64_t in_flight() const = 0;                   // calls
   virtual int64_t active_sequences() const = 0;            // answers at workers
 
-  // Health becomes NOT_SERVING and new calls are refused; calls in flight may end until the deadline, or until `hurry` (asked several times a
-  // second) says true; the rest is cancelled. At most once.
+  // Health becomes NOT_SERVING and new calls are refused; calls in flight may end until the
+  // deadline, or until `hurry` (asked several times a second) says true; the rest is cancelled. At
+  // most once.
   virtual void Drain(absl::Time deadline, const std::function<bool()>& hurry) = 0;
 };
 

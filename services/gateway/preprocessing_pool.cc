@@ -6,7 +6,8 @@
 
 namespace tessera::gateway {
 
-PreprocessingPool::PreprocessingPool(int64_t threads, int64_t max_waiting, telemetry::Gauge waiting_gauge)
+PreprocessingPool::PreprocessingPool(int64_t threads, int64_t max_waiting,
+                                     telemetry::Gauge waiting_gauge)
     : max_waiting_(max_waiting), gauge_(waiting_gauge) {
   for (int64_t i = 0; i < threads; ++i) threads_.emplace_back([this] { Work(); });
 }
@@ -22,7 +23,8 @@ PreprocessingPool::~PreprocessingPool() {
 absl::Status PreprocessingPool::Submit(std::function<void()> job) {
   absl::MutexLock lock(&mutex_);
   if (static_cast<int64_t>(jobs_.size()) >= max_waiting_) {
-    return absl::ResourceExhaustedError(absl::StrCat("the server is busy: ", max_waiting_, " requests wait for preprocessing"));
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the server is busy: ", max_waiting_, " requests wait for preprocessing"));
   }
   jobs_.push_back(std::move(job));
   gauge_.Set(static_cast<double>(jobs_.size()));

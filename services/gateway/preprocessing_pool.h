@@ -1,4 +1,5 @@
-// Threads that decode pictures and tokenize, so that this never holds up the threads that move streams.
+// Threads that decode pictures and tokenize, so that this never holds up the threads that move
+// streams.
 #ifndef TESSERA_SERVICES_GATEWAY_PREPROCESSING_POOL_H_
 #define TESSERA_SERVICES_GATEWAY_PREPROCESSING_POOL_H_
 
@@ -27,7 +28,9 @@ class PreprocessingPool {
 
  private:
   void Work();
-  bool HasWorkOrStops() const ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return stopping_ || !jobs_.empty(); }
+  bool HasWorkOrStops() const ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+    return stopping_ || !jobs_.empty();
+  }
 
   const int64_t max_waiting_;
   const telemetry::Gauge gauge_;

@@ -17,9 +17,11 @@ absl::Status RunGateway(const config::ClusterConfig& config, int ready_fd) {
   TESSERA_ASSIGN_OR_RETURN(const log::Level level, log::ParseLevel(config.log.level));
   log::SetLevel(level);
   log::SetFormat(config.log.format == "json" ? log::Format::kJson : log::Format::kText);
-  TESSERA_ASSIGN_OR_RETURN(const std::unique_ptr<GatewayServer> server, GatewayServer::Start(config));
+  TESSERA_ASSIGN_OR_RETURN(const std::unique_ptr<GatewayServer> server,
+                           GatewayServer::Start(config));
   TESSERA_LOG(kInfo).With("address", server->address()) << "gateway is ready";
-  TESSERA_RETURN_IF_ERROR(rpc::WriteReadyLine(ready_fd, server->address(), server->metrics_address()));
+  TESSERA_RETURN_IF_ERROR(
+      rpc::WriteReadyLine(ready_fd, server->address(), server->metrics_address()));
   signal.Wait(absl::InfiniteDuration());
   TESSERA_LOG(kInfo).With("in_flight", server->in_flight()) << "gateway drains";
   server->Drain(absl::Now() + config.gateway.drain_timeout,

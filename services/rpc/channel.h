@@ -14,8 +14,9 @@ class Channel;
 
 namespace tessera::rpc {
 
-// A channel of its own connection (not shared with other channels to the same address, so that a reconnect is never held back by another's
-// back-off). Sends keep-alive pings during calls: a peer that is stopped or unplugged ends its calls within 15 s. Connects on first use.
+// A channel of its own connection (not shared with other channels to the same address, so that a
+// reconnect is never held back by another's back-off). Sends keep-alive pings during calls: a peer
+// that is stopped or unplugged ends its calls within 15 s. Connects on first use.
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address);
 
 // For ClientContext::set_deadline and Alarm::Set; InfiniteFuture is no deadline.

@@ -8,7 +8,8 @@
 
 namespace tessera::rpc {
 
-// Codes are equal by number; payloads become google.rpc.Status.details; bytes of the message outside ASCII become `?`.
+// Codes are equal by number; payloads become google.rpc.Status.details; bytes of the message
+// outside ASCII become `?`.
 grpc::Status ToGrpcStatus(const absl::Status& status);
 
 // The reverse. Unknown codes become UNKNOWN; details that cannot be parsed are dropped.

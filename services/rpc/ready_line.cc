@@ -9,11 +9,13 @@
 
 namespace tessera::rpc {
 
-absl::Status WriteReadyLine(int fd, const std::string& address, const std::string& metrics_address) {
+absl::Status WriteReadyLine(int fd, const std::string& address,
+                            const std::string& metrics_address) {
   if (fd < 0) return absl::OkStatus();
   // Addresses hold no character that JSON would escape: the configuration allows host:port only.
   std::string line = absl::StrCat("{\"address\":\"", address, "\"");
-  if (!metrics_address.empty()) absl::StrAppend(&line, ",\"metrics_address\":\"", metrics_address, "\"");
+  if (!metrics_address.empty())
+    absl::StrAppend(&line, ",\"metrics_address\":\"", metrics_address, "\"");
   line += "}\n";
   size_t written = 0;
   while (written < line.size()) {

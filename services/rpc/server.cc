@@ -1,9 +1,9 @@
 #include "services/rpc/server.h"
 
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/impl/server_builder_option.h>
 #include <grpcpp/impl/server_builder_plugin.h>
-#include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 #include <netdb.h>
@@ -29,7 +29,8 @@ std::string HostOf(const std::string& address) { return address.substr(0, addres
 absl::Status CheckBindable(const std::string& address) {
   const size_t colon = address.rfind(':');
   if (colon == std::string::npos || colon == 0) {
-    return absl::InvalidArgumentError(absl::StrCat("cannot listen on ", address, ": expected host:port"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("cannot listen on ", address, ": expected host:port"));
   }
   std::string host = address.substr(0, colon);
   if (host.size() > 2 && host.front() == '[') host = host.substr(1, host.size() - 2);
@@ -37,8 +38,10 @@ absl::Status CheckBindable(const std::string& address) {
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE;
   addrinfo* found = nullptr;
-  if (const int error = getaddrinfo(host.c_str(), address.c_str() + colon + 1, &hints, &found); error != 0) {
-    return absl::InvalidArgumentError(absl::StrCat("cannot listen on ", address, ": ", gai_strerror(error)));
+  if (const int error = getaddrinfo(host.c_str(), address.c_str() + colon + 1, &hints, &found);
+      error != 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("cannot listen on ", address, ": ", gai_strerror(error)));
   }
   int error = 0;
   const int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -54,7 +57,8 @@ absl::Status CheckBindable(const std::string& address) {
   freeaddrinfo(found);
   if (error == 0) return absl::OkStatus();
   const std::string message = absl::StrCat("cannot listen on ", address, ": ", strerror(error));
-  return error == EADDRINUSE ? absl::UnavailableError(message) : absl::InvalidArgumentError(message);
+  return error == EADDRINUSE ? absl::UnavailableError(message)
+                             : absl::InvalidArgumentError(message);
 }
 
 // Linking gRPC's reflection library adds its plugin to every server; this takes it out again.
@@ -63,7 +67,9 @@ class WithoutReflection final : public grpc::ServerBuilderOption {
   void UpdateArguments(grpc::ChannelArguments*) override {}
   void UpdatePlugins(std::vector<std::unique_ptr<grpc::ServerBuilderPlugin>>* plugins) override {
     plugins->erase(std::remove_if(plugins->begin(), plugins->end(),
-                                  [](const auto& plugin) { return plugin->name() == "proto_server_reflection"; }),
+                                  [](const auto& plugin) {
+                                    return plugin->name() == "proto_server_reflection";
+                                  }),
                    plugins->end());
   }
 };

@@ -1,4 +1,5 @@
-// A gRPC server from services and options: one way for every process to listen, to say that it is healthy, and to stop.
+// A gRPC server from services and options: one way for every process to listen, to say that it is
+// healthy, and to stop.
 #ifndef TESSERA_SERVICES_RPC_SERVER_H_
 #define TESSERA_SERVICES_RPC_SERVER_H_
 
@@ -18,17 +19,20 @@ class Service;
 namespace tessera::rpc {
 
 struct ServerOptions {
-  std::string listen;                       // host:port; port 0: any free one
-  std::vector<std::string> health_services; // full service names, e.g. "tessera.v1.RouterService"; "" is always there
+  std::string listen;  // host:port; port 0: any free one
+  std::vector<std::string>
+      health_services;  // full service names, e.g. "tessera.v1.RouterService"; "" is always there
   bool reflection = false;
-  int64_t max_message_bytes = 64 << 20;     // of one received message; larger ones are RESOURCE_EXHAUSTED
-  bool serving_at_start = true;             // health: false until SetServing(true)
+  int64_t max_message_bytes =
+      64 << 20;                  // of one received message; larger ones are RESOURCE_EXHAUSTED
+  bool serving_at_start = true;  // health: false until SetServing(true)
 };
 
 // Thread safe.
 class Server {
  public:
-  // services outlive the server. UNAVAILABLE: the address is in use (named); INVALID_ARGUMENT: it cannot be listened on.
+  // services outlive the server. UNAVAILABLE: the address is in use (named); INVALID_ARGUMENT: it
+  // cannot be listened on.
   static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options,
                                                        const std::vector<grpc::Service*>& services);
   ~Server();  // as Drain with a deadline in the past
@@ -41,8 +45,8 @@ class Server {
   // gRPC health of every service name.
   void SetServing(bool serving);
 
-  // Health becomes NOT_SERVING for good, no new calls are taken, calls in flight may end until the deadline, then they are cancelled. Returns when all
-  // have ended. At most once.
+  // Health becomes NOT_SERVING for good, no new calls are taken, calls in flight may end until the
+  // deadline, then they are cancelled. Returns when all have ended. At most once.
   void Drain(absl::Time deadline);
 
  private:

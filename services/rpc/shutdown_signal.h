@@ -6,7 +6,8 @@
 
 namespace tessera::rpc {
 
-// Construct it before the process starts threads: they inherit the blocked signals. At most one at a time. SIGPIPE is ignored as well.
+// Construct it before the process starts threads: they inherit the blocked signals. At most one at
+// a time. SIGPIPE is ignored as well.
 class ShutdownSignal {
  public:
   ShutdownSignal();
@@ -14,7 +15,8 @@ class ShutdownSignal {
   ShutdownSignal(const ShutdownSignal&) = delete;
   ShutdownSignal& operator=(const ShutdownSignal&) = delete;
 
-  // The signal's number, or 0 when the time is up. Each call takes one signal: a second one is told apart. InfiniteDuration waits for ever.
+  // The signal's number, or 0 when the time is up. Each call takes one signal: a second one is told
+  // apart. InfiniteDuration waits for ever.
   int Wait(absl::Duration timeout);
 
  private:

@@ -78,7 +78,8 @@ std::vector<FieldViolation> FieldViolationsOf(const absl::Status& status) {
 std::optional<absl::Duration> RetryDelayOf(const absl::Status& status) {
   const auto detail = Find<google::rpc::RetryInfo>(status);
   if (!detail) return std::nullopt;
-  return absl::Seconds(detail->retry_delay().seconds()) + absl::Nanoseconds(detail->retry_delay().nanos());
+  return absl::Seconds(detail->retry_delay().seconds()) +
+         absl::Nanoseconds(detail->retry_delay().nanos());
 }
 
 std::string ReasonOf(const absl::Status& status) {

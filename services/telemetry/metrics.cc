@@ -19,15 +19,19 @@ namespace {
 
 const char* ComponentName(Component component) {
   switch (component) {
-    case Component::kGateway: return "gateway";
-    case Component::kRouter: return "router";
-    case Component::kWorker: return "worker";
+    case Component::kGateway:
+      return "gateway";
+    case Component::kRouter:
+      return "router";
+    case Component::kWorker:
+      return "worker";
   }
   return "";
 }
 
 std::map<std::string, std::string> Labels(const MetricRow& row, absl::string_view value) {
-  TESSERA_CHECK((row.label == nullptr) == value.empty()) << row.name << " label \"" << value << "\"";
+  TESSERA_CHECK((row.label == nullptr) == value.empty())
+      << row.name << " label \"" << value << "\"";
   if (row.label == nullptr) return {};
   for (const char* known : row.label_values) {
     if (value == known) return {{row.label, known}};
@@ -51,7 +55,9 @@ void Gauge::Set(double value) const {
 void Gauge::Add(double amount) const {
   if (gauge_ != nullptr) static_cast<prometheus::Gauge*>(gauge_)->Increment(amount);
 }
-double Gauge::Value() const { return gauge_ == nullptr ? 0 : static_cast<prometheus::Gauge*>(gauge_)->Value(); }
+double Gauge::Value() const {
+  return gauge_ == nullptr ? 0 : static_cast<prometheus::Gauge*>(gauge_)->Value();
+}
 void Histogram::Observe(double value) const {
   if (histogram_ != nullptr) static_cast<prometheus::Histogram*>(histogram_)->Observe(value);
 }
@@ -65,22 +71,27 @@ struct Metrics::State {
   std::map<const MetricRow*, prometheus::Family<prometheus::Histogram>*> histograms;
   std::unique_ptr<prometheus::Exposer> exposer;
 
-  bool Has(const MetricRow& row) const { return (row.components & static_cast<int>(component)) != 0; }
+  bool Has(const MetricRow& row) const {
+    return (row.components & static_cast<int>(component)) != 0;
+  }
 };
 
 Metrics::Metrics(Component component) : state_(new State{component}) {
   prometheus::Registry& registry = *state_->registry;
   for (const MetricRow& row : CounterRows()) {
     if (!state_->Has(row)) continue;
-    state_->counters[&row] = &prometheus::BuildCounter().Name(row.name).Help(row.help).Register(registry);
+    state_->counters[&row] =
+        &prometheus::BuildCounter().Name(row.name).Help(row.help).Register(registry);
   }
   for (const MetricRow& row : GaugeRows()) {
     if (!state_->Has(row)) continue;
-    state_->gauges[&row] = &prometheus::BuildGauge().Name(row.name).Help(row.help).Register(registry);
+    state_->gauges[&row] =
+        &prometheus::BuildGauge().Name(row.name).Help(row.help).Register(registry);
   }
   for (const MetricRow& row : HistogramRows()) {
     if (!state_->Has(row)) continue;
-    state_->histograms[&row] = &prometheus::BuildHistogram().Name(row.name).Help(row.help).Register(registry);
+    state_->histograms[&row] =
+        &prometheus::BuildHistogram().Name(row.name).Help(row.help).Register(registry);
   }
   prometheus::BuildGauge()
       .Name("tessera_build_info")
@@ -94,19 +105,22 @@ Metrics::~Metrics() = default;
 
 Counter Metrics::Get(CounterId id, absl::string_view label_value) {
   const MetricRow& row = RowOf(id);
-  TESSERA_CHECK(state_->Has(row)) << row.name << " is not a metric of the " << ComponentName(state_->component);
+  TESSERA_CHECK(state_->Has(row)) << row.name << " is not a metric of the "
+                                  << ComponentName(state_->component);
   return Counter(&state_->counters[&row]->Add(Labels(row, label_value)));
 }
 
 Gauge Metrics::Get(GaugeId id, absl::string_view label_value) {
   const MetricRow& row = RowOf(id);
-  TESSERA_CHECK(state_->Has(row)) << row.name << " is not a metric of the " << ComponentName(state_->component);
+  TESSERA_CHECK(state_->Has(row)) << row.name << " is not a metric of the "
+                                  << ComponentName(state_->component);
   return Gauge(&state_->gauges[&row]->Add(Labels(row, label_value)));
 }
 
 Histogram Metrics::Get(HistogramId id) {
   const MetricRow& row = RowOf(id);
-  TESSERA_CHECK(state_->Has(row)) << row.name << " is not a metric of the " << ComponentName(state_->component);
+  TESSERA_CHECK(state_->Has(row)) << row.name << " is not a metric of the "
+                                  << ComponentName(state_->component);
   return Histogram(&state_->histograms[&row]->Add({}, row.buckets));
 }
 
@@ -115,13 +129,17 @@ absl::StatusOr<std::string> Metrics::Listen(const std::string& address) {
     state_->exposer = std::make_unique<prometheus::Exposer>(address, /*num_threads=*/1);
     state_->exposer->RegisterCollectable(state_->registry);
     const std::vector<int> ports = state_->exposer->GetListeningPorts();
-    if (ports.empty()) return absl::UnavailableError(absl::StrCat("cannot serve metrics on ", address));
+    if (ports.empty())
+      return absl::UnavailableError(absl::StrCat("cannot serve metrics on ", address));
     return absl::StrCat(address.substr(0, address.rfind(':')), ":", ports.front());
   } catch (const std::exception&) {
-    return absl::UnavailableError(absl::StrCat("cannot serve metrics on ", address, ": is the address in use?"));
+    return absl::UnavailableError(
+        absl::StrCat("cannot serve metrics on ", address, ": is the address in use?"));
   }
 }
 
-std::string Metrics::Text() const { return prometheus::TextSerializer().Serialize(state_->registry->Collect()); }
+std::string Metrics::Text() const {
+  return prometheus::TextSerializer().Serialize(state_->registry->Collect());
+}
 
 }  // namespace tessera::telemetry

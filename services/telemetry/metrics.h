@@ -1,4 +1,5 @@
-// Counters, gauges and histograms of one process, and the HTTP listener that Prometheus scrapes. metrics_table.h lists them all.
+// Counters, gauges and histograms of one process, and the HTTP listener that Prometheus scrapes.
+// metrics_table.h lists them all.
 //
 //   telemetry::Metrics metrics(telemetry::Component::kRouter);
 //   telemetry::Counter placed = metrics.Get(telemetry::CounterId::kPlacements, "ok");
@@ -15,12 +16,14 @@
 
 namespace tessera::telemetry {
 
-// Handles are cheap to copy, thread safe, and valid as long as their Metrics. A default-made one does nothing.
+// Handles are cheap to copy, thread safe, and valid as long as their Metrics. A default-made one
+// does nothing.
 class Counter {
  public:
   Counter() = default;
-  void Add(double amount = 1) const;       // amount at least 0
-  // Adds what is missing to a total that is counted elsewhere. Only one thread may call it on a counter.
+  void Add(double amount = 1) const;  // amount at least 0
+  // Adds what is missing to a total that is counted elsewhere. Only one thread may call it on a
+  // counter.
   void AdvanceTo(double total) const;
 
  private:
@@ -62,12 +65,14 @@ class Metrics {
   Metrics(const Metrics&) = delete;
   Metrics& operator=(const Metrics&) = delete;
 
-  // The row belongs to the component. label_value: one of the row's, anything else is "other"; empty for rows without a label.
+  // The row belongs to the component. label_value: one of the row's, anything else is "other";
+  // empty for rows without a label.
   Counter Get(CounterId id, absl::string_view label_value = "");
   Gauge Get(GaugeId id, absl::string_view label_value = "");
   Histogram Get(HistogramId id);
 
-  // Serves GET /metrics on host:port (port 0: any free one) and returns the address as bound. At most once. UNAVAILABLE: cannot listen there.
+  // Serves GET /metrics on host:port (port 0: any free one) and returns the address as bound. At
+  // most once. UNAVAILABLE: cannot listen there.
   absl::StatusOr<std::string> Listen(const std::string& address);
 
   // What GET /metrics answers.

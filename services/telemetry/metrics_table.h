@@ -1,4 +1,5 @@
-// Every metric of Tessera: name, kind, label, help, and which process feeds it. Names follow vLLM's where the meaning is the same.
+// Every metric of Tessera: name, kind, label, help, and which process feeds it. Names follow vLLM's
+// where the meaning is the same.
 #ifndef TESSERA_SERVICES_TELEMETRY_METRICS_TABLE_H_
 #define TESSERA_SERVICES_TELEMETRY_METRICS_TABLE_H_
 
@@ -9,14 +10,14 @@
 namespace tessera::telemetry {
 
 enum class CounterId {
-  kRequests,               // by code
-  kRequestSuccess,         // by finished reason
+  kRequests,        // by code
+  kRequestSuccess,  // by finished reason
   kPromptTokens,
   kGenerationTokens,
   kImages,
   kImageTiles,
   kFailovers,
-  kPlacements,             // by result
+  kPlacements,  // by result
   kExpiredLeases,
   kPrefixCacheQueries,
   kPrefixCacheHits,
@@ -29,7 +30,7 @@ enum class CounterId {
 enum class GaugeId {
   kRequestsRunning,
   kRequestsWaiting,
-  kRouterWorkers,          // by state
+  kRouterWorkers,  // by state
   kKvCacheUsage,
 };
 
@@ -43,15 +44,15 @@ enum class HistogramId {
 
 enum class Component { kGateway = 1, kRouter = 2, kWorker = 4 };
 
-// A row of the table. One label at most, with a closed list of values: other values are counted as "other", so that no input can grow the
-// number of series.
+// A row of the table. One label at most, with a closed list of values: other values are counted as
+// "other", so that no input can grow the number of series.
 struct MetricRow {
   const char* name;
   const char* help;
-  int components;                          // sum of Component values whose process has it
+  int components;  // sum of Component values whose process has it
   const char* label = nullptr;
   std::vector<const char*> label_values;
-  std::vector<double> buckets;             // histograms: upper bounds in seconds
+  std::vector<double> buckets;  // histograms: upper bounds in seconds
 };
 
 const MetricRow& RowOf(CounterId id);

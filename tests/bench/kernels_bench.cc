@@ -66,7 +66,7 @@ Mat View(std::vector<float>& values, int64_t cols) {
 double PeakFlops(const KernelTable& table, Compute compute) {
   const MachineLimits& limits = g_machine->limits;
   return compute == Compute::kBF16 && std::string(table.name) == "avx512bf16" ? limits.bf16_flops
-                                                                               : limits.f32_flops;
+                                                                              : limits.f32_flops;
 }
 
 void CountArithmetic(benchmark::State& state, double flops, double peak) {
@@ -150,8 +150,8 @@ void BenchMla(benchmark::State& state, const KernelTable* table, int64_t sequenc
   std::vector<float> rope = RandomFloats(sequences * rows * 16 * 64);
   std::vector<float> out(latent.size());
   for (auto _ : state) {
-    table->attention_mla(*g_machine->stream, shape, batch.data(), sequences,
-                         View(latent, 16 * 512), View(rope, 16 * 64), kv, View(out, 16 * 512));
+    table->attention_mla(*g_machine->stream, shape, batch.data(), sequences, View(latent, 16 * 512),
+                         View(rope, 16 * 64), kv, View(out, 16 * 512));
   }
   const double pairs = static_cast<double>(sequences) * rows * (context - (rows - 1) / 2.0);
   CountArithmetic(state, 2.0 * pairs * 16 * (576 + 512), g_machine->limits.f32_flops);

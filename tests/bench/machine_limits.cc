@@ -95,8 +95,8 @@ __attribute__((target("avx2"))) uint64_t ReadAll(const char* data, int64_t bytes
       sums[j % 4] = _mm256_xor_si256(sums[j % 4], _mm256_load_si256(p));
     }
   }
-  const __m256i all = _mm256_xor_si256(_mm256_xor_si256(sums[0], sums[1]),
-                                       _mm256_xor_si256(sums[2], sums[3]));
+  const __m256i all =
+      _mm256_xor_si256(_mm256_xor_si256(sums[0], sums[1]), _mm256_xor_si256(sums[2], sums[3]));
   return static_cast<uint64_t>(_mm256_extract_epi64(all, 0));
 }
 

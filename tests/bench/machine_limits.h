@@ -9,9 +9,9 @@
 namespace tessera::bench {
 
 struct MachineLimits {
-  double f32_flops = 0;    // fused multiply-adds of the widest registers, all threads
-  double bf16_flops = 0;   // vdpbf16ps; 0 where the processor lacks it
-  double read_bytes = 0;   // bytes per second read from memory, all threads
+  double f32_flops = 0;   // fused multiply-adds of the widest registers, all threads
+  double bf16_flops = 0;  // vdpbf16ps; 0 where the processor lacks it
+  double read_bytes = 0;  // bytes per second read from memory, all threads
 };
 
 // About 0.3 s.

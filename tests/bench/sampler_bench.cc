@@ -36,10 +36,11 @@ SamplingParams Params(double temperature, double top_p, int64_t top_k) {
   return params;
 }
 
-BENCHMARK_CAPTURE(Sample, sampler/greedy, Params(0, 1, 0))->Unit(benchmark::kMicrosecond);
-BENCHMARK_CAPTURE(Sample, sampler/temperature, Params(1, 1, 0))->Unit(benchmark::kMicrosecond);
-BENCHMARK_CAPTURE(Sample, sampler/top_p, Params(0.4, 0.9, 0))->Unit(benchmark::kMicrosecond);
-BENCHMARK_CAPTURE(Sample, sampler/top_k_top_p, Params(0.4, 0.9, 50))->Unit(benchmark::kMicrosecond);
+BENCHMARK_CAPTURE(Sample, sampler / greedy, Params(0, 1, 0))->Unit(benchmark::kMicrosecond);
+BENCHMARK_CAPTURE(Sample, sampler / temperature, Params(1, 1, 0))->Unit(benchmark::kMicrosecond);
+BENCHMARK_CAPTURE(Sample, sampler / top_p, Params(0.4, 0.9, 0))->Unit(benchmark::kMicrosecond);
+BENCHMARK_CAPTURE(Sample, sampler / top_k_top_p, Params(0.4, 0.9, 50))
+    ->Unit(benchmark::kMicrosecond);
 
 }  // namespace
 }  // namespace tessera::engine

@@ -32,10 +32,10 @@ constexpr const char* kChinese = "请描述这张图片里的每一个物体，�
 
 BENCHMARK_CAPTURE(Load, ds_v3, "ds_v3")->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(Load, ds_v2, "ds_v2")->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(Encode, ds_v3/english, "ds_v3", kEnglish)->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(Encode, ds_v3/chinese, "ds_v3", kChinese)->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(Encode, ds_v2/english, "ds_v2", kEnglish)->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(Encode, ds_v2/chinese, "ds_v2", kChinese)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(Encode, ds_v3 / english, "ds_v3", kEnglish)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(Encode, ds_v3 / chinese, "ds_v3", kChinese)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(Encode, ds_v2 / english, "ds_v2", kEnglish)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(Encode, ds_v2 / chinese, "ds_v2", kChinese)->Unit(benchmark::kMillisecond);
 
 }  // namespace
 }  // namespace tessera::prompt

@@ -1,4 +1,5 @@
-// Any bytes as an answer: the reference parser, and the streaming parser, which must find the same boxes however the text is cut.
+// Any bytes as an answer: the reference parser, and the streaming parser, which must find the same
+// boxes however the text is cut.
 #include <cstdint>
 #include <string_view>
 #include <vector>

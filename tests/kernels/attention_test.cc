@@ -52,7 +52,10 @@ double Weighted(const std::vector<double>& scores, const Value& value) {
 // One sequence of `context` positions with random q, k, v.
 struct MhaCase {
   MhaCase(MhaShape shape_in, DType dtype_in, int64_t block_in, int64_t context_in)
-      : shape(shape_in), dtype(dtype_in), block(block_in), context(context_in),
+      : shape(shape_in),
+        dtype(dtype_in),
+        block(block_in),
+        context(context_in),
         q(Matrix::Random(context_in, shape_in.num_heads * shape_in.head_dim, 31, 2.0f)),
         k(Matrix::Random(context_in, shape_in.num_kv_heads * shape_in.head_dim, 32, 2.0f)),
         v(Matrix::Random(context_in, shape_in.num_kv_heads * shape_in.head_dim, 33)) {}
@@ -85,9 +88,8 @@ struct MhaCase {
           scores.push_back(score * shape.softmax_scale);
         }
         for (int64_t d = 0; d < shape.head_dim; ++d) {
-          const double expected = Weighted(scores, [&](int64_t i) {
-            return double{Stored(dtype, v.at(i, kv_col + d))};
-          });
+          const double expected = Weighted(
+              scores, [&](int64_t i) { return double{Stored(dtype, v.at(i, kv_col + d))}; });
           ASSERT_NEAR(out.at(t, h * shape.head_dim + d), expected, 2e-5)
               << "row " << t << ", head " << h << ", d " << d;
         }
@@ -104,7 +106,10 @@ struct MhaCase {
 
 struct MlaCase {
   MlaCase(MlaShape shape_in, DType dtype_in, int64_t block_in, int64_t context_in)
-      : shape(shape_in), dtype(dtype_in), block(block_in), context(context_in),
+      : shape(shape_in),
+        dtype(dtype_in),
+        block(block_in),
+        context(context_in),
         q_latent(Matrix::Random(context_in, shape_in.num_heads * shape_in.latent_dim, 41)),
         q_rope(Matrix::Random(context_in, shape_in.num_heads * shape_in.rope_dim, 42)),
         latent(Matrix::Random(context_in, shape_in.latent_dim, 43)),
@@ -131,8 +136,8 @@ struct MlaCase {
         for (int64_t i = 0; i <= t; ++i) {
           double score = 0;
           for (int64_t d = 0; d < shape.latent_dim; ++d) {
-            score += double{q_latent.at(t, h * shape.latent_dim + d)} *
-                     Stored(dtype, latent.at(i, d));
+            score +=
+                double{q_latent.at(t, h * shape.latent_dim + d)} * Stored(dtype, latent.at(i, d));
           }
           for (int64_t d = 0; d < shape.rope_dim; ++d) {
             score += double{q_rope.at(t, h * shape.rope_dim + d)} * Stored(dtype, k_rope.at(i, d));
@@ -140,8 +145,8 @@ struct MlaCase {
           scores.push_back(score * shape.softmax_scale);
         }
         for (int64_t d = 0; d < shape.latent_dim; ++d) {
-          const double expected = Weighted(
-              scores, [&](int64_t i) { return double{Stored(dtype, latent.at(i, d))}; });
+          const double expected =
+              Weighted(scores, [&](int64_t i) { return double{Stored(dtype, latent.at(i, d))}; });
           ASSERT_NEAR(out.at(t, h * shape.latent_dim + d), expected, 2e-5)
               << "row " << t << ", head " << h << ", d " << d;
         }
@@ -214,8 +219,8 @@ TEST_P(Attention, MhaMatchesExactSoftmax) {
 
 TEST_P(Attention, MlaMatchesExactSoftmax) {
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
-    for (const MlaShape shape : {MlaShape{3, 64, 16, 0.1f}, MlaShape{16, 128, 64, 0.07f},
-                                 MlaShape{2, 20, 6, 0.2f}}) {
+    for (const MlaShape shape :
+         {MlaShape{3, 64, 16, 0.1f}, MlaShape{16, 128, 64, 0.07f}, MlaShape{2, 20, 6, 0.2f}}) {
       MlaCase c(shape, dtype, 16, 100);
       c.ExpectExact(RunInChunks(table(), c, 2, 100, 16, 1));
       c.ExpectExact(RunInChunks(table(), c, 2, 1, 16, 1));
@@ -326,8 +331,8 @@ TEST_P(Attention, FullMatchesExactSoftmax) {
   struct Shape {
     int64_t tiles, patches, heads, dim;
   };
-  for (const Shape s : {Shape{1, 1, 1, 8}, Shape{2, 49, 2, 40}, Shape{1, 100, 3, 72},
-                        Shape{3, 17, 1, 33}}) {
+  for (const Shape s :
+       {Shape{1, 1, 1, 8}, Shape{2, 49, 2, 40}, Shape{1, 100, 3, 72}, Shape{3, 17, 1, 33}}) {
     const int64_t width = s.heads * s.dim;
     const Matrix qkv = Matrix::Random(s.tiles * s.patches, 3 * width, 51, 1.5f, 2);
     Matrix out(s.tiles * s.patches, width, 3);
@@ -365,8 +370,7 @@ TEST_P(Attention, FullDependsOnNeitherThreadsNorOtherTiles) {
   TestStream one(1);
   for (int64_t tile = 0; tile < 3; ++tile) {
     Matrix alone(29, 48);
-    table().attention_full(one, 29, 2, 24, 0.2f, {qkv.row(tile * 29), 29, 144, 144},
-                           alone.view());
+    table().attention_full(one, 29, 2, 24, 0.2f, {qkv.row(tile * 29), 29, 144, 144}, alone.view());
     EXPECT_TRUE(SameBytes(alone.row(0), all.row(tile * 29), 29 * 48));
   }
 }

@@ -43,15 +43,27 @@ struct Emulated {
     return out;
   }
   static F Zero() { return Set1(0); }
-  static F Set1(float v) { return Map([&](int) { return v; }); }
-  static F Load(const float* p) { return Map([&](int i) { return p[i]; }); }
+  static F Set1(float v) {
+    return Map([&](int) { return v; });
+  }
+  static F Load(const float* p) {
+    return Map([&](int i) { return p[i]; });
+  }
   static void Store(float* p, F v) {
     for (int i = 0; i < 16; ++i) p[i] = v.lane[i];
   }
-  static F Add(F a, F b) { return Map([&](int i) { return a.lane[i] + b.lane[i]; }); }
-  static F Sub(F a, F b) { return Map([&](int i) { return a.lane[i] - b.lane[i]; }); }
-  static F Mul(F a, F b) { return Map([&](int i) { return a.lane[i] * b.lane[i]; }); }
-  static F Div(F a, F b) { return Map([&](int i) { return a.lane[i] / b.lane[i]; }); }
+  static F Add(F a, F b) {
+    return Map([&](int i) { return a.lane[i] + b.lane[i]; });
+  }
+  static F Sub(F a, F b) {
+    return Map([&](int i) { return a.lane[i] - b.lane[i]; });
+  }
+  static F Mul(F a, F b) {
+    return Map([&](int i) { return a.lane[i] * b.lane[i]; });
+  }
+  static F Div(F a, F b) {
+    return Map([&](int i) { return a.lane[i] / b.lane[i]; });
+  }
   static F Max(F a, F b) {
     return Map([&](int i) { return a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]; });
   }
@@ -64,11 +76,15 @@ struct Emulated {
   static F Fnma(F a, F b, F c) {
     return Map([&](int i) { return std::fma(-a.lane[i], b.lane[i], c.lane[i]); });
   }
-  static F Abs(F v) { return Map([&](int i) { return std::abs(v.lane[i]); }); }
+  static F Abs(F v) {
+    return Map([&](int i) { return std::abs(v.lane[i]); });
+  }
   static F CopySign(F magnitude, F sign) {
     return Map([&](int i) { return std::copysign(magnitude.lane[i], sign.lane[i]); });
   }
-  static F Round(F v) { return Map([&](int i) { return std::nearbyint(v.lane[i]); }); }
+  static F Round(F v) {
+    return Map([&](int i) { return std::nearbyint(v.lane[i]); });
+  }
   static F Pow2(F n) {
     return Map([&](int i) {
       const int whole = std::isnan(n.lane[i]) ? 0 : static_cast<int>(n.lane[i]);
@@ -78,8 +94,12 @@ struct Emulated {
   static F ZeroWhereLess(F x, F limit, F v) {
     return Map([&](int i) { return x.lane[i] < limit.lane[i] ? 0.0f : v.lane[i]; });
   }
-  static F LoadBf16(const uint16_t* p) { return Map([&](int i) { return Bf16ToFloat(p[i]); }); }
-  static F RoundBf16(F v) { return Map([&](int i) { return Bf16Rounded(v.lane[i]); }); }
+  static F LoadBf16(const uint16_t* p) {
+    return Map([&](int i) { return Bf16ToFloat(p[i]); });
+  }
+  static F RoundBf16(F v) {
+    return Map([&](int i) { return Bf16Rounded(v.lane[i]); });
+  }
   static void StoreBf16(uint16_t* p, F v) {
     for (int i = 0; i < 16; ++i) p[i] = FloatToBf16(v.lane[i]);
   }
@@ -125,8 +145,8 @@ struct Emulated {
     for (int j = 0; j < 4; ++j) {
       float half[8];
       for (int i = 0; i < 8; ++i) half[i] = vectors[j]->lane[i] + vectors[j]->lane[i + 8];
-      out[j] = ((half[0] + half[1]) + (half[2] + half[3])) +
-               ((half[4] + half[5]) + (half[6] + half[7]));
+      out[j] =
+          ((half[0] + half[1]) + (half[2] + half[3])) + ((half[4] + half[5]) + (half[6] + half[7]));
     }
   }
   static void Prefetch(const char*) {}
@@ -245,8 +265,8 @@ TEST(EmulatedAvx512, AttentionTileScoresAndSumsAgreeForOneAndManyRows) {
       for (int64_t d = 0; d < kDim; ++d) exact += double{q.at(i, d)} * key.at(p, d);
       ASSERT_NEAR(one.at(i, p), exact, 1e-4);
     }
-    AccumulateRows<Emulated, 1>(many.row(i), key.row(0), kDim, kCount, kDim,
-                                sums_one.view().row(i), kDim);
+    AccumulateRows<Emulated, 1>(many.row(i), key.row(0), kDim, kCount, kDim, sums_one.view().row(i),
+                                kDim);
     EXPECT_TRUE(SameBytes(sums_one.row(i), sums_many.row(i), kDim));
   }
 }

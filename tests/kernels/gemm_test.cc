@@ -10,9 +10,8 @@ struct Variant {
   Compute compute;
   DType dtype;
 };
-constexpr Variant kVariants[] = {{Compute::kF32, DType::kF32},
-                                 {Compute::kF32, DType::kBF16},
-                                 {Compute::kBF16, DType::kBF16}};
+constexpr Variant kVariants[] = {
+    {Compute::kF32, DType::kF32}, {Compute::kF32, DType::kBF16}, {Compute::kBF16, DType::kBF16}};
 
 class Gemm : public TableTest {
  protected:
@@ -42,8 +41,8 @@ void ExpectProduct(const Matrix& x, const int32_t* rows, const TestWeight& weigh
       if (bias != nullptr) sum += (*bias)[static_cast<size_t>(n)];
       const double tolerance =
           (static_cast<double>(w.cols()) + 2) * 6e-8 * (magnitude + std::abs(sum)) + 1e-30;
-      ASSERT_NEAR(y.at(t, n), sum, tolerance) << "row " << t << " of " << y.rows() << ", n " << n
-                                              << ", k " << w.cols();
+      ASSERT_NEAR(y.at(t, n), sum, tolerance)
+          << "row " << t << " of " << y.rows() << ", n " << n << ", k " << w.cols();
     }
   }
 }

@@ -29,7 +29,9 @@ inline std::vector<float> RandomFloats(int64_t count, uint32_t seed, float scale
 class Matrix {
  public:
   Matrix(int64_t rows, int64_t cols, int64_t gap = 0)
-      : rows_(rows), cols_(cols), stride_(cols + gap),
+      : rows_(rows),
+        cols_(cols),
+        stride_(cols + gap),
         data_(static_cast<size_t>(rows * (cols + gap) + 1), kGapValue) {}
   static Matrix Random(int64_t rows, int64_t cols, uint32_t seed, float scale = 1.0f,
                        int64_t gap = 0) {
@@ -120,7 +122,7 @@ class TableTest : public ::testing::TestWithParam<const KernelTable*> {
   const KernelTable& table() const { return *GetParam(); }
 };
 
-#define TESSERA_ALL_TABLES(suite)                                                      \
+#define TESSERA_ALL_TABLES(suite) \
   INSTANTIATE_TEST_SUITE_P(Tables, suite, ::testing::ValuesIn(RunnableTables()), TableName)
 
 }  // namespace tessera::kernels

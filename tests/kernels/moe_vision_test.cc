@@ -152,8 +152,8 @@ TEST(Patchify, CutsInChannelRowColumnOrderAndDropsTheRest) {
       for (int64_t c = 0; c < 3; ++c) {
         for (int64_t y = 0; y < kPatch; ++y) {
           for (int64_t x = 0; x < kPatch; ++x) {
-            const int64_t pixel = ((tile * 3 + c) * kSide + p / kGrid * kPatch + y) * kSide +
-                                  p % kGrid * kPatch + x;
+            const int64_t pixel =
+                ((tile * 3 + c) * kSide + p / kGrid * kPatch + y) * kSide + p % kGrid * kPatch + x;
             const float v = tiles[static_cast<size_t>(pixel)];
             ASSERT_EQ(patches.at(tile * kGrid * kGrid + p, (c * kPatch + y) * kPatch + x),
                       (v / 255.0f - 0.5f) / 0.5f);
@@ -179,8 +179,7 @@ TEST(SpaceToDepth, FlattensChannelMajorAndPadsBottomAndRight) {
           const int64_t in_y = row / kOut % kOut * kRatio + dy;
           const int64_t in_x = row % kOut * kRatio + dx;
           const bool inside = in_y < kGrid && in_x < kGrid;
-          const float expected =
-              inside ? x.at((tile * kGrid + in_y) * kGrid + in_x, c) : 0.0f;
+          const float expected = inside ? x.at((tile * kGrid + in_y) * kGrid + in_x, c) : 0.0f;
           ASSERT_EQ(y.at(row, (c * kRatio + dy) * kRatio + dx), expected);
         }
       }

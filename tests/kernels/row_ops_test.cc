@@ -58,8 +58,7 @@ TEST_P(RowOps, LayerNormMatchesDouble) {
       }
     }
     Matrix in_place = x;
-    table().layer_norm(stream, in_place.view(), gamma.data(), beta.data(), 1e-6f,
-                       in_place.view());
+    table().layer_norm(stream, in_place.view(), gamma.data(), beta.data(), 1e-6f, in_place.view());
     EXPECT_TRUE(SameBytes(in_place.row(4), y.row(4), cols));
   }
 }
@@ -75,8 +74,8 @@ Matrix Sweep(int64_t count) {
   return x;
 }
 
-void ExpectElementwise(const Matrix& x, const Matrix& y,
-                       const std::function<double(double)>& exact, double tolerance) {
+void ExpectElementwise(const Matrix& x, const Matrix& y, const std::function<double(double)>& exact,
+                       double tolerance) {
   for (int64_t c = 0; c < x.cols(); ++c) {
     const double expected = exact(x.at(0, c));
     ASSERT_NEAR(y.at(0, c), expected, tolerance + tolerance * std::abs(expected)) << x.at(0, c);
@@ -88,14 +87,17 @@ TEST_P(RowOps, ActivationsAreWithinOneMillionth) {
   const Matrix x = Sweep(10007);
   Matrix y = x;
   table().gelu_tanh(stream, y.view());
-  ExpectElementwise(x, y, [](double v) {
-    const double u = std::sqrt(2.0 / M_PI) * (v + 0.044715 * v * v * v);
-    return 0.5 * v * (1.0 + std::tanh(u));
-  }, 1e-6);
+  ExpectElementwise(
+      x, y,
+      [](double v) {
+        const double u = std::sqrt(2.0 / M_PI) * (v + 0.044715 * v * v * v);
+        return 0.5 * v * (1.0 + std::tanh(u));
+      },
+      1e-6);
   y = x;
   table().gelu_erf(stream, y.view());
-  ExpectElementwise(x, y, [](double v) { return 0.5 * v * (1.0 + std::erf(v / std::sqrt(2.0))); },
-                    1e-6);
+  ExpectElementwise(
+      x, y, [](double v) { return 0.5 * v * (1.0 + std::erf(v / std::sqrt(2.0))); }, 1e-6);
   Matrix gate_up(1, 2 * x.cols());
   for (int64_t c = 0; c < x.cols(); ++c) {
     gate_up.at(0, c) = x.at(0, c);
@@ -103,7 +105,8 @@ TEST_P(RowOps, ActivationsAreWithinOneMillionth) {
   }
   Matrix z(1, x.cols());
   table().silu_mul(stream, gate_up.view(), z.view());
-  ExpectElementwise(x, z, [](double v) { return 1.5 * v / (1.0 + std::exp(-v)); }, 1e-6);
+  ExpectElementwise(
+      x, z, [](double v) { return 1.5 * v / (1.0 + std::exp(-v)); }, 1e-6);
 }
 
 TEST_P(RowOps, NanStaysNan) {

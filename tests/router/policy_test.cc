@@ -37,8 +37,8 @@ std::vector<std::string> Ids(const std::vector<const WorkerView*>& workers) {
 
 TEST(EligibleWorkers, LeavesOutWhoCannotServe) {
   ClusterSnapshot snapshot;
-  snapshot.workers = {Worker("draining"), Worker("excluded"), Worker("full"), Worker("good"), Worker("numerics"), Worker("prefill"),
-                      Worker("revision")};
+  snapshot.workers = {Worker("draining"), Worker("excluded"), Worker("full"),    Worker("good"),
+                      Worker("numerics"), Worker("prefill"),  Worker("revision")};
   snapshot.workers[0].draining = true;
   snapshot.workers[2].load.queued_requests = 3;
   snapshot.workers[2].reserved_requests = 1;
@@ -53,13 +53,15 @@ TEST(EligibleWorkers, LeavesOutWhoCannotServe) {
 
 TEST(EligibleWorkers, SaysWhyNobodyCan) {
   ClusterSnapshot snapshot;
-  EXPECT_EQ(EligibleWorkers(Shape(), snapshot).status(), absl::UnavailableError("no worker is registered"));
+  EXPECT_EQ(EligibleWorkers(Shape(), snapshot).status(),
+            absl::UnavailableError("no worker is registered"));
   snapshot.workers = {Worker("a"), Worker("b")};
   snapshot.workers[0].draining = true;
   snapshot.workers[1].description.model_revision = "r2";
   const absl::Status status = EligibleWorkers(Shape(), snapshot).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
-  EXPECT_EQ(status.message(), "none of 2 workers can take the request: 1 with another model revision, 1 draining");
+  EXPECT_EQ(status.message(),
+            "none of 2 workers can take the request: 1 with another model revision, 1 draining");
 }
 
 TEST(EligibleWorkers, FullQueuesAreResourceExhausted) {
@@ -98,7 +100,9 @@ TEST(LeastTokens, SpreadsABurstOverIdleWorkers) {
     ++placed[chosen->description.id.value()];
     workers[chosen - workers.data()].reserved_tokens += Shape().tokens();
   }
-  EXPECT_THAT(placed, ::testing::UnorderedElementsAre(std::make_pair("a", 10), std::make_pair("b", 10), std::make_pair("c", 10)));
+  EXPECT_THAT(placed,
+              ::testing::UnorderedElementsAre(std::make_pair("a", 10), std::make_pair("b", 10),
+                                              std::make_pair("c", 10)));
 }
 
 TEST(RoundRobin, TakesOneAfterTheOther) {
@@ -112,7 +116,8 @@ TEST(RoundRobin, TakesOneAfterTheOther) {
 TEST(PolicyByName, KnowsBothAndNamesTheWrongOne) {
   EXPECT_EQ(*PolicyByName("least_tokens"), &ChooseLeastTokens);
   EXPECT_EQ(*PolicyByName("round_robin"), &ChooseRoundRobin);
-  EXPECT_THAT(std::string(PolicyByName("random").status().message()), HasSubstr("\"random\" is not one of"));
+  EXPECT_THAT(std::string(PolicyByName("random").status().message()),
+              HasSubstr("\"random\" is not one of"));
 }
 
 }  // namespace

@@ -18,17 +18,21 @@ using ::testing::HasSubstr;
 class RouteServiceTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    service_ = MakeRouteService(registry_, {absl::Seconds(5), absl::Seconds(1), &ChooseLeastTokens}, metrics_);
+    service_ = MakeRouteService(registry_, {absl::Seconds(5), absl::Seconds(1), &ChooseLeastTokens},
+                                metrics_);
     rpc::ServerOptions options;
     options.listen = "127.0.0.1:0";
     auto server = rpc::Server::Start(options, {service_.get()});
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
-    stub_ = v1::RouterService::NewStub(grpc::CreateChannel(server_->address(), grpc::InsecureChannelCredentials()));
+    stub_ = v1::RouterService::NewStub(
+        grpc::CreateChannel(server_->address(), grpc::InsecureChannelCredentials()));
   }
 
   template <typename Response, typename Request>
-  grpc::Status Call(grpc::Status (v1::RouterService::StubInterface::*method)(grpc::ClientContext*, const Request&, Response*),
+  grpc::Status Call(grpc::Status (v1::RouterService::StubInterface::*method)(grpc::ClientContext*,
+                                                                             const Request&,
+                                                                             Response*),
                     const Request& request, Response* response) {
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
@@ -50,7 +54,8 @@ class RouteServiceTest : public ::testing::Test {
     return Call(&v1::RouterService::StubInterface::Register, request, &response);
   }
 
-  grpc::Status Place(const std::vector<std::string>& excluded, v1::PlaceResponse* response, int prompt_tokens = 10) {
+  grpc::Status Place(const std::vector<std::string>& excluded, v1::PlaceResponse* response,
+                     int prompt_tokens = 10) {
     v1::PlaceRequest request;
     request.set_model_revision("r1");
     request.set_prompt_tokens(prompt_tokens);
@@ -78,7 +83,8 @@ TEST_F(RouteServiceTest, PlacesRequestsOnRegisteredWorkersInTurn) {
   v1::PlaceResponse first, second;
   ASSERT_TRUE(Place({}, &first).ok());
   ASSERT_TRUE(Place({}, &second).ok());
-  EXPECT_NE(first.decode().worker_id(), second.decode().worker_id()) << "the first placement is a reservation";
+  EXPECT_NE(first.decode().worker_id(), second.decode().worker_id())
+      << "the first placement is a reservation";
   EXPECT_EQ(first.prefill().address(), first.decode().address());
   EXPECT_EQ(first.decode().numerics(), "bf16/avx2");
   EXPECT_THAT(metrics_.Text(), HasSubstr("tessera_router_placements_total{result=\"ok\"} 2"));
@@ -100,7 +106,8 @@ TEST_F(RouteServiceTest, ForgetsASilentWorkerAndTakesItBack) {
   v1::HeartbeatRequest heartbeat;
   heartbeat.set_worker_id("a");
   v1::HeartbeatResponse response;
-  EXPECT_EQ(Call(&v1::RouterService::StubInterface::Heartbeat, heartbeat, &response).error_code(), grpc::StatusCode::NOT_FOUND);
+  EXPECT_EQ(Call(&v1::RouterService::StubInterface::Heartbeat, heartbeat, &response).error_code(),
+            grpc::StatusCode::NOT_FOUND);
   ASSERT_TRUE(Register(Worker("a")).ok());
   EXPECT_TRUE(Call(&v1::RouterService::StubInterface::Heartbeat, heartbeat, &response).ok());
   EXPECT_TRUE(Place({}, &placed).ok());
@@ -116,7 +123,8 @@ TEST_F(RouteServiceTest, SendsNothingToADrainingWorker) {
   v1::PlaceResponse placed;
   EXPECT_THAT(Place({}, &placed).error_message(), HasSubstr("1 draining"));
   v1::Cluster cluster;
-  ASSERT_TRUE(Call(&v1::RouterService::StubInterface::GetCluster, v1::GetClusterRequest(), &cluster).ok());
+  ASSERT_TRUE(
+      Call(&v1::RouterService::StubInterface::GetCluster, v1::GetClusterRequest(), &cluster).ok());
   ASSERT_EQ(cluster.workers_size(), 1);
   EXPECT_TRUE(cluster.workers(0).draining());
   v1::DeregisterRequest leave;

@@ -39,12 +39,14 @@ TEST_F(WorkerRegistryTest, DropsASilentWorkerAndMakesANewEpoch) {
   const ClusterSnapshot snapshot = registry_.Snapshot();
   EXPECT_TRUE(snapshot.workers.empty());
   EXPECT_EQ(snapshot.epoch, joined + 1);
-  EXPECT_EQ(registry_.Heartbeat(WorkerId("a"), {}, false).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(registry_.Heartbeat(WorkerId("a"), {}, false).status().code(),
+            absl::StatusCode::kNotFound);
 }
 
 TEST_F(WorkerRegistryTest, RefusesTheIdOfALiveWorkerFromAnotherAddress) {
   ASSERT_TRUE(registry_.Register(Worker("a", "host:1"), {}).ok());
-  EXPECT_EQ(registry_.Register(Worker("a", "host:2"), {}).status().code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(registry_.Register(Worker("a", "host:2"), {}).status().code(),
+            absl::StatusCode::kAlreadyExists);
   clock_.Advance(absl::Seconds(6));
   EXPECT_TRUE(registry_.Register(Worker("a", "host:2"), {}).ok());
 }
@@ -83,10 +85,13 @@ TEST_F(WorkerRegistryTest, DeregisteringUnknownIdsChangesNothing) {
 
 TEST_F(WorkerRegistryTest, NamesTheFieldThatIsWrong) {
   WorkerDescription nameless = Worker("");
-  EXPECT_EQ(registry_.Register(nameless, {}).status(), absl::InvalidArgumentError("worker_id is empty"));
+  EXPECT_EQ(registry_.Register(nameless, {}).status(),
+            absl::InvalidArgumentError("worker_id is empty"));
   WorkerDescription homeless = Worker("a", "");
-  EXPECT_EQ(registry_.Register(homeless, {}).status(), absl::InvalidArgumentError("address is empty"));
-  EXPECT_EQ(registry_.Register(Worker(std::string(129, 'x')), {}).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(registry_.Register(homeless, {}).status(),
+            absl::InvalidArgumentError("address is empty"));
+  EXPECT_EQ(registry_.Register(Worker(std::string(129, 'x')), {}).status().code(),
+            absl::StatusCode::kInvalidArgument);
 }
 
 TEST_F(WorkerRegistryTest, ServesManyThreads) {

@@ -16,7 +16,8 @@ inline std::string GoldenPath(const std::string& name) {
   return std::string(TESSERA_FIXTURES) + "/golden/" + name;
 }
 
-// The file's content, decompressed if it is gzipped. Throws if it can't be read: a test without its golden file is broken.
+// The file's content, decompressed if it is gzipped. Throws if it can't be read: a test without its
+// golden file is broken.
 inline std::string ReadGoldenFile(const std::string& path) {
   gzFile file = gzopen(path.c_str(), "rb");
   if (file == nullptr) throw std::runtime_error("cannot open " + path);

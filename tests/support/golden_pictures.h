@@ -1,4 +1,5 @@
-// Pictures of the golden folder, and a plain SHA-256 to compare their bytes with the golden digests.
+// Pictures of the golden folder, and a plain SHA-256 to compare their bytes with the golden
+// digests.
 #ifndef TESSERA_TESTS_SUPPORT_GOLDEN_PICTURES_H_
 #define TESSERA_TESTS_SUPPORT_GOLDEN_PICTURES_H_
 
@@ -29,7 +30,8 @@ inline std::string PlainSha256(const std::string& bytes) {
   return hex;
 }
 
-// The decoded picture, kept for the process's life; nullptr if the file is not here (the ref_* pictures are not committed).
+// The decoded picture, kept for the process's life; nullptr if the file is not here (the ref_*
+// pictures are not committed).
 inline const prompt::Image* GoldenPicture(const std::string& name) {
   static auto* pictures = new std::map<std::string, std::unique_ptr<prompt::Image>>();
   const auto [slot, inserted] = pictures->try_emplace(name, nullptr);

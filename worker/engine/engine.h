@@ -1,7 +1,9 @@
-// The engine of one rank: a bounded queue of requests, a paged KV cache, and a step loop that mixes decode tokens of running sequences with
-// chunks of prompts (continuous batching with incremental prefill). Free of protos and of gRPC.
+// The engine of one rank: a bounded queue of requests, a paged KV cache, and a step loop that mixes
+// decode tokens of running sequences with chunks of prompts (continuous batching with incremental
+// prefill). Free of protos and of gRPC.
 //
-// Bits: what a request is answered depends on its tokens, pictures, sampling parameters and seed alone (DESIGN §5).
+// Bits: what a request is answered depends on its tokens, pictures, sampling parameters and seed
+// alone (DESIGN §5).
 #ifndef TESSERA_WORKER_ENGINE_ENGINE_H_
 #define TESSERA_WORKER_ENGINE_ENGINE_H_
 
@@ -26,13 +28,14 @@ namespace tessera::engine {
 struct EngineSnapshot {
   int64_t running_requests = 0;
   int64_t queued_requests = 0;
-  int64_t outstanding_tokens = 0;      // prompt rows still to compute plus tokens still allowed, of queued and running requests
+  int64_t outstanding_tokens =
+      0;  // prompt rows still to compute plus tokens still allowed, of queued and running requests
   int64_t kv_blocks_total = 0;
-  int64_t kv_blocks_used = 0;          // referenced by running sequences
-  int64_t kv_blocks_cached = 0;        // unreferenced, kept for the prefix cache
+  int64_t kv_blocks_used = 0;    // referenced by running sequences
+  int64_t kv_blocks_cached = 0;  // unreferenced, kept for the prefix cache
   int64_t embedding_cache_bytes_used = 0;
   uint64_t steps = 0;
-  uint64_t prompt_tokens = 0;          // computed, since the start
+  uint64_t prompt_tokens = 0;  // computed, since the start
   uint64_t generated_tokens = 0;
   uint64_t prefix_cache_queried_tokens = 0;
   uint64_t prefix_cache_hit_tokens = 0;
@@ -44,40 +47,49 @@ struct EngineSnapshot {
 
 struct EngineOptions {
   int64_t kv_block_size_tokens = 16;
-  int64_t kv_cache_bytes = int64_t{1} << 30;      // of all layers together; rounded down to whole blocks, at least one sequence's worth
-  int64_t embedding_cache_bytes = 256 << 20;      // encoded pictures kept by identity; the pictures in use do not count against it
-  int64_t max_batch_sequences = 64;               // sequences per step
-  int64_t max_step_tokens = 512;                  // rows per step: decode tokens first, then prompt chunks
-  int64_t prefill_chunk_tokens = 512;             // largest chunk of one prompt in one step
-  int64_t max_queued_requests = 256;              // waiting, not running; more are RESOURCE_EXHAUSTED
+  int64_t kv_cache_bytes =
+      int64_t{1}
+      << 30;  // of all layers together; rounded down to whole blocks, at least one sequence's worth
+  int64_t embedding_cache_bytes =
+      256 << 20;  // encoded pictures kept by identity; the pictures in use do not count against it
+  int64_t max_batch_sequences = 64;    // sequences per step
+  int64_t max_step_tokens = 512;       // rows per step: decode tokens first, then prompt chunks
+  int64_t prefill_chunk_tokens = 512;  // largest chunk of one prompt in one step
+  int64_t max_queued_requests = 256;   // waiting, not running; more are RESOURCE_EXHAUSTED
   bool prefix_caching = true;
-  // A running request fails if for so long neither it nor an older one, whose turn comes first, has gained a row.
+  // A running request fails if for so long neither it nor an older one, whose turn comes first, has
+  // gained a row.
   absl::Duration no_progress_timeout = absl::Seconds(60);
-  // Called after each step that did something, on the engine's thread; must not block and must not call the engine. May be empty.
+  // Called after each step that did something, on the engine's thread; must not block and must not
+  // call the engine. May be empty.
   std::function<void(const EngineSnapshot&)> on_step;
 };
 
-// Type URL of the (empty) payload on Submit's RESOURCE_EXHAUSTED when waiting helps: the queue is full.
+// Type URL of the (empty) payload on Submit's RESOURCE_EXHAUSTED when waiting helps: the queue is
+// full.
 inline constexpr char kQueueFullPayload[] = "tessera.engine/queue_full";
 
 // A picture of a prompt. The engine owns the bytes.
 struct PromptImage {
-  std::vector<uint8_t> tiles;   // [num_tiles, 3, side, side]
+  std::vector<uint8_t> tiles;  // [num_tiles, 3, side, side]
   int64_t tiles_across = 1;
   int64_t tiles_down = 1;
-  int64_t first_token = 0;      // index into token_ids
+  int64_t first_token = 0;  // index into token_ids
   int64_t num_tokens = 0;
-  Digest identity{};            // keys the embedding cache and the hashes of the KV blocks that it touches
+  Digest identity{};  // keys the embedding cache and the hashes of the KV blocks that it touches
 };
 
 struct GenerationRequest {
-  RequestId id;                       // unique among the requests in this engine
-  std::vector<int32_t> token_ids;     // prompt, then (after a failover) tokens that were generated before
-  int64_t num_prompt_tokens = 0;      // token_ids past this count are generated ones: penalties, positions and max_tokens count them so
-  std::vector<PromptImage> images;    // sorted by first_token
+  RequestId id;  // unique among the requests in this engine
+  std::vector<int32_t>
+      token_ids;  // prompt, then (after a failover) tokens that were generated before
+  int64_t num_prompt_tokens = 0;    // token_ids past this count are generated ones: penalties,
+                                    // positions and max_tokens count them so
+  std::vector<PromptImage> images;  // sorted by first_token
   SamplingParams sampling;
-  std::vector<int32_t> stop_token_ids;  // eos and the like: generation ends after one of them (reason kStopToken), unless ignore_eos
-  std::string cache_salt;             // tenants with different salts share no KV
+  std::vector<int32_t> stop_token_ids;  // eos and the like: generation ends after one of them
+                                        // (reason kStopToken), unless ignore_eos
+  std::string cache_salt;               // tenants with different salts share no KV
   absl::Time deadline = absl::InfiniteFuture();
 };
 
@@ -92,31 +104,35 @@ struct Usage {
 
 struct TokenEvent {
   int32_t token_id = 0;
-  int64_t position = 0;           // of the token among the generated ones, from 0
-  TokenLogprobs logprobs;         // empty unless asked for
+  int64_t position = 0;    // of the token among the generated ones, from 0
+  TokenLogprobs logprobs;  // empty unless asked for
 };
 
-// Receives one request's events, in order, on the engine's thread; must not block, and of the engine may call Cancel alone. Freed by the engine
-// after OnFinish, which comes exactly once.
+// Receives one request's events, in order, on the engine's thread; must not block, and of the
+// engine may call Cancel alone. Freed by the engine after OnFinish, which comes exactly once.
 class EventSink {
  public:
   virtual ~EventSink() = default;
   virtual void OnToken(const TokenEvent& event) = 0;
-  // status is OK unless reason is kError (DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED by name, INTERNAL) or kCancelled (CANCELLED).
+  // status is OK unless reason is kError (DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED by name, INTERNAL)
+  // or kCancelled (CANCELLED).
   virtual void OnFinish(FinishReason reason, const absl::Status& status, const Usage& usage) = 0;
 };
 
 // Thread safe, except where said.
 class Engine {
  public:
-  // model and clock outlive the engine. INVALID_ARGUMENT: an option out of range, or a KV budget below one block a layer.
-  static absl::StatusOr<std::unique_ptr<Engine>> Create(model::VlModel& model, const EngineOptions& options,
+  // model and clock outlive the engine. INVALID_ARGUMENT: an option out of range, or a KV budget
+  // below one block a layer.
+  static absl::StatusOr<std::unique_ptr<Engine>> Create(model::VlModel& model,
+                                                        const EngineOptions& options,
                                                         const Clock& clock = Clock::Real());
   virtual ~Engine() = default;  // stops; requests that are still here finish as kCancelled
 
-  // On OK the engine owns the sink and calls it until OnFinish. On failure the sink is dropped and nothing is called.
-  // INVALID_ARGUMENT: names the field (empty prompt, id outside the vocabulary, picture spans that do not fit, prompt + max_tokens beyond
-  // the context, a NaN temperature …); RESOURCE_EXHAUSTED: queue full, or the request can never fit the KV cache (says both numbers);
+  // On OK the engine owns the sink and calls it until OnFinish. On failure the sink is dropped and
+  // nothing is called. INVALID_ARGUMENT: names the field (empty prompt, id outside the vocabulary,
+  // picture spans that do not fit, prompt + max_tokens beyond the context, a NaN temperature …);
+  // RESOURCE_EXHAUSTED: queue full, or the request can never fit the KV cache (says both numbers);
   // ALREADY_EXISTS: id in use; UNAVAILABLE: stopping or draining.
   virtual absl::Status Submit(GenerationRequest request, std::unique_ptr<EventSink> sink) = 0;
 
@@ -125,10 +141,12 @@ class Engine {
 
   virtual EngineSnapshot Snapshot() const = 0;
 
-  // No new requests; returns when the running and queued ones have ended, or at the deadline (then DEADLINE_EXCEEDED, and they are cancelled).
+  // No new requests; returns when the running and queued ones have ended, or at the deadline (then
+  // DEADLINE_EXCEEDED, and they are cancelled).
   virtual absl::Status Drain(absl::Time deadline) = 0;
 
-  // Runs one step on the calling thread, for tests: only while no loop runs. True if there was work.
+  // Runs one step on the calling thread, for tests: only while no loop runs. True if there was
+  // work.
   virtual bool StepForTest() = 0;
 
   // Starts the loop's thread; at most once.

@@ -1,5 +1,6 @@
-// The paged KV cache of one rank: blocks with reference counts, block tables, and a prefix cache over a hash chain of full blocks.
-// Decides only who owns which block; the bytes are written by kernels. Not thread safe: owned by the engine's step loop.
+// The paged KV cache of one rank: blocks with reference counts, block tables, and a prefix cache
+// over a hash chain of full blocks. Decides only who owns which block; the bytes are written by
+// kernels. Not thread safe: owned by the engine's step loop.
 #ifndef TESSERA_WORKER_KV_KV_H_
 #define TESSERA_WORKER_KV_KV_H_
 
@@ -33,9 +34,11 @@ class KvStorage {
 
 // What a block's content depends on beyond the blocks before it.
 struct BlockContent {
-  absl::Span<const int32_t> token_ids;               // of a full block
-  std::vector<std::pair<int64_t, Digest>> images;    // (offset of the picture's first token relative to the block's start, identity) that touch it
-  int64_t num_generated_tokens = 0;                  // trailing tokens of the block that were generated, not prompt (their role is part of the hash)
+  absl::Span<const int32_t> token_ids;             // of a full block
+  std::vector<std::pair<int64_t, Digest>> images;  // (offset of the picture's first token relative
+                                                   // to the block's start, identity) that touch it
+  int64_t num_generated_tokens = 0;  // trailing tokens of the block that were generated, not prompt
+                                     // (their role is part of the hash)
 };
 // parent: hash of the block before, or the root (salt, model revision).
 Digest HashBlock(const Digest& parent, const BlockContent& content);
@@ -43,8 +46,9 @@ Digest RootHash(std::string_view cache_salt);
 
 struct PoolCounts {
   int64_t total = 0;
-  int64_t used = 0;     // referenced
-  int64_t cached = 0;   // unreferenced, but findable by hash; reused oldest first when free ones run out
+  int64_t used = 0;  // referenced
+  int64_t cached =
+      0;  // unreferenced, but findable by hash; reused oldest first when free ones run out
   int64_t free = 0;
 };
 
@@ -55,13 +59,14 @@ class BlockPool {
   BlockPool(const BlockPool&) = delete;
   BlockPool& operator=(const BlockPool&) = delete;
 
-  // A block with reference count 1, its content undefined. Evicts the least recently used cached block if no free one is left.
-  // RESOURCE_EXHAUSTED: every block is referenced.
+  // A block with reference count 1, its content undefined. Evicts the least recently used cached
+  // block if no free one is left. RESOURCE_EXHAUSTED: every block is referenced.
   absl::StatusOr<int32_t> Allocate();
   void AddReference(int32_t block);
   // At zero the block becomes cached (if it was published) or free.
   void Release(int32_t block);
-  // Makes a full, written block findable. If the hash is known already, the older block stays the one that is found.
+  // Makes a full, written block findable. If the hash is known already, the older block stays the
+  // one that is found.
   void Publish(int32_t block, const Digest& hash);
   // The block with this content, with one more reference; nullopt: not here.
   std::optional<int32_t> FindAndReference(const Digest& hash);

@@ -1,5 +1,6 @@
-// The model's shape, read from an official config.json (nested vision_config, projector_config, language_config).
-// Defaults are the official classes' defaults: checkpoints leave out keys that are equal to them.
+// The model's shape, read from an official config.json (nested vision_config, projector_config,
+// language_config). Defaults are the official classes' defaults: checkpoints leave out keys that
+// are equal to them.
 #ifndef TESSERA_WORKER_MODEL_MODEL_CONFIG_H_
 #define TESSERA_WORKER_MODEL_MODEL_CONFIG_H_
 
@@ -19,7 +20,7 @@ struct VisionConfig {
   int64_t width = 1024;
   int64_t layers = 24;
   int64_t heads = 16;
-  double mlp_ratio = 4.0;    // MLP width = int(width * mlp_ratio)
+  double mlp_ratio = 4.0;  // MLP width = int(width * mlp_ratio)
   int64_t grid() const { return image_size / patch_size; }
   int64_t patches() const { return grid() * grid(); }
   int64_t mlp_width() const { return static_cast<int64_t>(static_cast<double>(width) * mlp_ratio); }
@@ -77,7 +78,8 @@ struct LanguageConfig {
   int32_t eos_token_id = 100001;
 
   bool IsMoeLayer(int64_t layer) const {
-    return n_routed_experts.has_value() && layer >= first_k_dense_replace && layer % moe_layer_freq == 0;
+    return n_routed_experts.has_value() && layer >= first_k_dense_replace &&
+           layer % moe_layer_freq == 0;
   }
   int64_t head_dim() const { return hidden_size / num_attention_heads; }  // MHA
 };
@@ -90,8 +92,9 @@ struct ModelConfig {
   std::string torch_dtype;        // as the file says it: "bfloat16", …; informative
 };
 
-// Parses and validates the text of a config.json. UNIMPLEMENTED: an architecture other than DeepseekVLV2ForCausalLM or a feature
-// that the family does not have; INVALID_ARGUMENT: names key, found value and the bound.
+// Parses and validates the text of a config.json. UNIMPLEMENTED: an architecture other than
+// DeepseekVLV2ForCausalLM or a feature that the family does not have; INVALID_ARGUMENT: names key,
+// found value and the bound.
 absl::StatusOr<ModelConfig> ParseModelConfig(std::string_view json_text);
 
 // Reads model_dir/config.json. NOT_FOUND if there is none.

@@ -1,5 +1,6 @@
-// Read-only access to safetensors checkpoints: one file, or a sharded folder by its index. Files are mapped; every length and
-// offset of a header is checked before use, because checkpoints come from strangers.
+// Read-only access to safetensors checkpoints: one file, or a sharded folder by its index. Files
+// are mapped; every length and offset of a header is checked before use, because checkpoints come
+// from strangers.
 #ifndef TESSERA_WORKER_MODEL_SAFETENSORS_H_
 #define TESSERA_WORKER_MODEL_SAFETENSORS_H_
 
@@ -19,8 +20,8 @@ enum class StoredDType : uint8_t { kF32, kF16, kBF16, kU8, kI8, kI32, kI64, kBoo
 struct TensorInfo {
   StoredDType dtype = StoredDType::kOther;
   std::vector<int64_t> shape;
-  int64_t begin = 0;  // bytes from the start of the file's data section
-  int64_t end = 0;    // exclusive
+  int64_t begin = 0;             // bytes from the start of the file's data section
+  int64_t end = 0;               // exclusive
   int64_t num_elements() const;  // product of shape; 1 for a scalar
 };
 
@@ -30,8 +31,9 @@ struct SafetensorsHeader {
   int64_t data_offset = 0;                      // bytes from the start of the file
 };
 
-// Parses the header at the start of `file` (8-byte little-endian length, JSON). file_bytes is the whole file's size, which may be larger
-// than `file`. INVALID_ARGUMENT: names what lies (length past the end, offsets outside, overlapping or not matching shape × dtype).
+// Parses the header at the start of `file` (8-byte little-endian length, JSON). file_bytes is the
+// whole file's size, which may be larger than `file`. INVALID_ARGUMENT: names what lies (length
+// past the end, offsets outside, overlapping or not matching shape × dtype).
 absl::StatusOr<SafetensorsHeader> ParseSafetensorsHeader(std::string_view file, int64_t file_bytes);
 
 // A tensor in mapped memory; valid while its Checkpoint (or SafetensorsFile) lives.
@@ -50,8 +52,10 @@ class SafetensorsFile {
   SafetensorsFile& operator=(const SafetensorsFile&) = delete;
 
   const SafetensorsHeader& header() const { return header_; }
-  absl::StatusOr<StoredTensor> Find(std::string_view name) const;  // NOT_FOUND names the tensor and the file's base name
-  // Tells the kernel that the tensor's pages are not needed any more, so that a loaded checkpoint does not count twice.
+  absl::StatusOr<StoredTensor> Find(
+      std::string_view name) const;  // NOT_FOUND names the tensor and the file's base name
+  // Tells the kernel that the tensor's pages are not needed any more, so that a loaded checkpoint
+  // does not count twice.
   void Release(const StoredTensor& tensor) const;
 
  private:
@@ -65,7 +69,8 @@ class SafetensorsFile {
 // A checkpoint folder: model.safetensors.index.json and its shards, or a single model.safetensors.
 class Checkpoint {
  public:
-  // NOT_FOUND: neither index nor model.safetensors, or a shard that the index names is missing; INVALID_ARGUMENT: as above.
+  // NOT_FOUND: neither index nor model.safetensors, or a shard that the index names is missing;
+  // INVALID_ARGUMENT: as above.
   static absl::StatusOr<std::unique_ptr<Checkpoint>> Open(const std::string& model_dir);
 
   absl::StatusOr<StoredTensor> Find(std::string_view name) const;

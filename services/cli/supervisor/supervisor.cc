@@ -147,7 +147,8 @@ void Supervisor::ObeyRequests() {
 
 // The members of a stage start when all members of lower stages serve.
 void Supervisor::StartWaiting() {
-  int open_stage = std::numeric_limits<int>::max();  // the lowest stage with a member that never served
+  int open_stage =
+      std::numeric_limits<int>::max();  // the lowest stage with a member that never served
   for (const auto& member : members_) {
     if (!member->ever_served) {
       open_stage = std::min(open_stage, member->spec.start_stage);

@@ -11,12 +11,15 @@ struct AnswerStream::State {
   // A token whose text is not out yet.
   struct WaitingToken {
     int32_t id = 0;
-    int64_t text_end = kUnknown;  // bytes of the whole text up to its last character; unknown while that is incomplete
+    int64_t text_end = kUnknown;  // bytes of the whole text up to its last character; unknown while
+                                  // that is incomplete
   };
   static constexpr int64_t kUnknown = -1;
 
   State(const prompt::Tokenizer& tokenizer, AnswerOptions options)
-      : tokenizer(tokenizer), stops(std::move(options.stop)), boxes(std::move(options.image_sizes)) {}
+      : tokenizer(tokenizer),
+        stops(std::move(options.stop)),
+        boxes(std::move(options.image_sizes)) {}
 
   const prompt::Tokenizer& tokenizer;
   prompt::Utf8Assembler assembler;
@@ -33,7 +36,8 @@ struct AnswerStream::State {
   }
 
   void MarkComplete() {
-    for (auto token = waiting.rbegin(); token != waiting.rend() && token->text_end == kUnknown; ++token) {
+    for (auto token = waiting.rbegin(); token != waiting.rend() && token->text_end == kUnknown;
+         ++token) {
       token->text_end = decoded_bytes;
     }
   }
@@ -55,8 +59,8 @@ struct AnswerStream::State {
         delta.boxes.push_back(std::move(box));
       }
     }
-    while (!waiting.empty() &&
-           (is_last || (waiting.front().text_end != kUnknown && waiting.front().text_end <= emitted_bytes))) {
+    while (!waiting.empty() && (is_last || (waiting.front().text_end != kUnknown &&
+                                            waiting.front().text_end <= emitted_bytes))) {
       delta.token_ids.push_back(waiting.front().id);
       waiting.pop_front();
     }

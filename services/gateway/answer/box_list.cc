@@ -28,9 +28,10 @@ std::string_view Trim(std::string_view text) {
 std::optional<double> ParseNumber(std::string_view text, std::string& reason) {
   const std::string_view digits = text.substr(text.empty() || text[0] != '-' ? 0 : 1);
   const size_t point = digits.find('.');
-  const bool well_formed = !digits.empty() && digits.find_first_not_of("0123456789.") == std::string_view::npos &&
-                           (point == std::string_view::npos ||
-                            (point > 0 && point + 1 < digits.size() && digits.find('.', point + 1) == std::string_view::npos));
+  const bool well_formed =
+      !digits.empty() && digits.find_first_not_of("0123456789.") == std::string_view::npos &&
+      (point == std::string_view::npos || (point > 0 && point + 1 < digits.size() &&
+                                           digits.find('.', point + 1) == std::string_view::npos));
   if (!well_formed) {
     reason = text.empty() ? "a number is missing" : "not a number";
     return std::nullopt;
@@ -77,13 +78,15 @@ Box ParseOne(std::string_view inside, int depth, const ImageSize& size) {
   box.raw = absl::StrCat("[", View(inside), "]");
   const std::vector<absl::string_view> parts = absl::StrSplit(View(inside), ',');
   if (parts.size() != 4) {
-    const size_t count = parts.size() - (Trim({parts.back().data(), parts.back().size()}).empty() ? 1 : 0);
+    const size_t count =
+        parts.size() - (Trim({parts.back().data(), parts.back().size()}).empty() ? 1 : 0);
     box.invalid_reason = absl::StrCat(count, count == 1 ? " number" : " numbers", " instead of 4");
     return box;
   }
   std::array<double, 4> corners{};
   for (size_t i = 0; i < 4; ++i) {
-    const std::optional<double> number = ParseNumber(Trim({parts[i].data(), parts[i].size()}), box.invalid_reason);
+    const std::optional<double> number =
+        ParseNumber(Trim({parts[i].data(), parts[i].size()}), box.invalid_reason);
     if (!number.has_value()) {
       return box;
     }
@@ -118,7 +121,8 @@ std::vector<Box> ParseBoxList(std::string_view content, const ImageSize& size) {
       ++brackets;
       innermost = i + 1;
     } else if (content[i] == ']') {
-      const bool empty_list = innermost != std::string_view::npos && Trim(content.substr(innermost, i - innermost)).empty();
+      const bool empty_list = innermost != std::string_view::npos &&
+                              Trim(content.substr(innermost, i - innermost)).empty();
       if (innermost != std::string_view::npos && !empty_list) {
         boxes.push_back(ParseOne(content.substr(innermost, i - innermost), depth, size));
       }

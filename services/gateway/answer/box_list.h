@@ -9,8 +9,9 @@
 
 namespace tessera::answer {
 
-// One box per innermost pair of brackets, in order; valid only where the content is `[[x1, y1, x2, y2], …]` with whole or decimal numbers from
-// 0 to 999 in order. Empty for `[]`. Content without brackets is one invalid box. phrase and image_index are left for the caller to set.
+// One box per innermost pair of brackets, in order; valid only where the content is `[[x1, y1, x2,
+// y2], …]` with whole or decimal numbers from 0 to 999 in order. Empty for `[]`. Content without
+// brackets is one invalid box. phrase and image_index are left for the caller to set.
 std::vector<Box> ParseBoxList(std::string_view content, const ImageSize& size);
 
 }  // namespace tessera::answer

@@ -11,8 +11,10 @@ namespace {
 constexpr size_t kMaxOpenBytes = 4096;
 
 enum class Tag { kRefOpen, kRefClose, kDetOpen, kDetClose };
-constexpr std::pair<Tag, std::string_view> kTags[] = {
-    {Tag::kRefOpen, kRefOpen}, {Tag::kRefClose, kRefClose}, {Tag::kDetOpen, kDetOpen}, {Tag::kDetClose, kDetClose}};
+constexpr std::pair<Tag, std::string_view> kTags[] = {{Tag::kRefOpen, kRefOpen},
+                                                      {Tag::kRefClose, kRefClose},
+                                                      {Tag::kDetOpen, kDetOpen},
+                                                      {Tag::kDetClose, kDetClose}};
 
 struct FoundTag {
   size_t at = std::string_view::npos;
@@ -51,11 +53,11 @@ struct BoxParser::State {
 
   std::vector<ImageSize> image_sizes;
   Place place = Place::kOutside;
-  std::string unread;              // a tag may begin at its end
-  std::string phrase;              // of the last <|ref|>
+  std::string unread;  // a tag may begin at its end
+  std::string phrase;  // of the last <|ref|>
   bool has_phrase = false;
-  std::string list;                // what stands after <|det|> so far
-  std::vector<Box> boxes;          // complete, not handed out yet
+  std::string list;        // what stands after <|det|> so far
+  std::vector<Box> boxes;  // complete, not handed out yet
 
   ImageSize Size() const { return image_sizes.empty() ? ImageSize{} : image_sizes.back(); }
 
@@ -85,7 +87,9 @@ struct BoxParser::State {
   }
 
   void Text(std::string_view text) {
-    std::string* open = place == Place::kInPhrase ? &phrase : place == Place::kInList ? &list : nullptr;
+    std::string* open = place == Place::kInPhrase ? &phrase
+                        : place == Place::kInList ? &list
+                                                  : nullptr;
     if (open == nullptr) {
       return;
     }
@@ -145,7 +149,8 @@ std::vector<Box> BoxParser::Feed(std::string_view text) {
   State& s = *state_;
   s.unread.append(text);
   std::string_view rest = s.unread;
-  for (FoundTag found = FindFirstTag(rest); found.at != std::string_view::npos; found = FindFirstTag(rest)) {
+  for (FoundTag found = FindFirstTag(rest); found.at != std::string_view::npos;
+       found = FindFirstTag(rest)) {
     s.Text(rest.substr(0, found.at));
     s.Enter(found.tag);
     rest.remove_prefix(found.at + found.bytes);

@@ -1,4 +1,5 @@
-// The reference's parser, with its quirks: contents are Python lists there, read by Python's own rules for numbers.
+// The reference's parser, with its quirks: contents are Python lists there, read by Python's own
+// rules for numbers.
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -9,8 +10,10 @@
 namespace tessera::answer {
 namespace {
 
-// Every `open…close` without a line break between, shortest first, as Python's `open.*?close` finds them. Results hold what is between.
-std::vector<std::string_view> FindAll(std::string_view text, std::string_view open, std::string_view close) {
+// Every `open…close` without a line break between, shortest first, as Python's `open.*?close` finds
+// them. Results hold what is between.
+std::vector<std::string_view> FindAll(std::string_view text, std::string_view open,
+                                      std::string_view close) {
   std::vector<std::string_view> found;
   size_t at = 0;
   while ((at = text.find(open, at)) != std::string_view::npos) {
@@ -47,7 +50,8 @@ std::string_view Trim(std::string_view text) {
   return text.substr(begin, text.find_last_not_of(" \t\f") - begin + 1);
 }
 
-// A Python number: sign, digits, fraction, exponent. An integer with a leading zero is a syntax error there unless it is zero.
+// A Python number: sign, digits, fraction, exponent. An integer with a leading zero is a syntax
+// error there unless it is zero.
 std::optional<double> ParsePythonNumber(std::string_view text) {
   text = Trim(text);
   double sign = 1;
@@ -59,7 +63,8 @@ std::optional<double> ParsePythonNumber(std::string_view text) {
     return std::nullopt;
   }
   const bool is_integer = text.find_first_not_of("0123456789") == std::string_view::npos;
-  if (is_integer && text.size() > 1 && text[0] == '0' && text.find_first_not_of('0') != std::string_view::npos) {
+  if (is_integer && text.size() > 1 && text[0] == '0' &&
+      text.find_first_not_of('0') != std::string_view::npos) {
     return std::nullopt;
   }
   double value = 0;
@@ -85,12 +90,13 @@ std::optional<std::vector<double>> ParsePythonList(std::string_view inside) {
   return numbers;
 }
 
-std::optional<ReferenceBox> MakeBox(const std::vector<double>& numbers, const std::string& label, const ImageSize& size) {
+std::optional<ReferenceBox> MakeBox(const std::vector<double>& numbers, const std::string& label,
+                                    const ImageSize& size) {
   if (numbers.size() < 4) {
     return std::nullopt;
   }
-  ReferenceBox box{label, ToPixel(numbers[0], size.width), ToPixel(numbers[1], size.height), ToPixel(numbers[2], size.width),
-                   ToPixel(numbers[3], size.height)};
+  ReferenceBox box{label, ToPixel(numbers[0], size.width), ToPixel(numbers[1], size.height),
+                   ToPixel(numbers[2], size.width), ToPixel(numbers[3], size.height)};
   if (box.x2 < box.x1 || box.y2 < box.y1) {  // drawing it fails there
     return std::nullopt;
   }
@@ -99,7 +105,8 @@ std::optional<ReferenceBox> MakeBox(const std::vector<double>& numbers, const st
 
 }  // namespace
 
-std::optional<std::vector<ReferenceBox>> ParseReferenceBoxes(std::string_view response, const ImageSize& size) {
+std::optional<std::vector<ReferenceBox>> ParseReferenceBoxes(std::string_view response,
+                                                             const ImageSize& size) {
   const std::vector<std::string_view> labels = FindAll(response, kRefOpen, kRefClose);
   const std::vector<std::string_view> lists = FindAll(response, kDetOpen, kDetClose);
   if (labels.empty() || labels.size() != lists.size()) {
@@ -109,10 +116,12 @@ std::optional<std::vector<ReferenceBox>> ParseReferenceBoxes(std::string_view re
   for (size_t i = 0; i < lists.size(); ++i) {
     const std::string label = Without(labels[i], kRefOpen);
     const std::string list = Without(lists[i], kDetOpen);
-    const std::string_view inside = list.size() < 2 ? std::string_view() : std::string_view(list).substr(1, list.size() - 2);
+    const std::string_view inside =
+        list.size() < 2 ? std::string_view() : std::string_view(list).substr(1, list.size() - 2);
     for (const std::string_view one : FindAll(inside, "[", "]")) {
       const std::optional<std::vector<double>> numbers = ParsePythonList(one);
-      const std::optional<ReferenceBox> box = numbers.has_value() ? MakeBox(*numbers, label, size) : std::nullopt;
+      const std::optional<ReferenceBox> box =
+          numbers.has_value() ? MakeBox(*numbers, label, size) : std::nullopt;
       if (!box.has_value()) {
         return std::nullopt;
       }

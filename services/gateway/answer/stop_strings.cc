@@ -42,7 +42,8 @@ size_t StopStrings::HeldBytes() const {
   size_t longest = 0;
   for (const std::string& stop : stops_) {
     for (size_t bytes = std::min(stop.size() - 1, held_.size()); bytes > longest; --bytes) {
-      if (std::string_view(held_).substr(held_.size() - bytes) == std::string_view(stop).substr(0, bytes)) {
+      if (std::string_view(held_).substr(held_.size() - bytes) ==
+          std::string_view(stop).substr(0, bytes)) {
         longest = bytes;
       }
     }

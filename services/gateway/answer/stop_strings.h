@@ -13,8 +13,9 @@ class StopStrings {
  public:
   explicit StopStrings(std::vector<std::string> stops);  // none of them empty
 
-  // Appends text; returns what can be let go. Once a stop string is there, that is the text before the earliest one, and found() names it
-  // (of those that begin at the same place: the shortest, which the stream completed first).
+  // Appends text; returns what can be let go. Once a stop string is there, that is the text before
+  // the earliest one, and found() names it (of those that begin at the same place: the shortest,
+  // which the stream completed first).
   std::string Append(std::string_view text);
   // The end of the stream: what was held back.
   std::string Flush();

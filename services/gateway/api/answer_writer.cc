@@ -31,8 +31,12 @@ v1::Box ToProto(const answer::Box& box) {
 
 }  // namespace
 
-AnswerWriter::AnswerWriter(const prompt::Tokenizer& tokenizer, answer::AnswerOptions options, int32_t choice, bool strip_tags)
-    : tokenizer_(tokenizer), stream_(tokenizer, std::move(options)), choice_(choice), strip_tags_(strip_tags) {}
+AnswerWriter::AnswerWriter(const prompt::Tokenizer& tokenizer, answer::AnswerOptions options,
+                           int32_t choice, bool strip_tags)
+    : tokenizer_(tokenizer),
+      stream_(tokenizer, std::move(options)),
+      choice_(choice),
+      strip_tags_(strip_tags) {}
 
 v1::TokenLogprob AnswerWriter::ToProto(int32_t id, float logprob) const {
   v1::TokenLogprob proto;
@@ -55,10 +59,12 @@ bool AnswerWriter::Push(const GeneratedToken& token, std::vector<v1::GenerateRes
 
 void AnswerWriter::Finish(EndReason reason, std::vector<v1::GenerateResponse>* events) {
   Append(stream_.Finish(), /*last=*/true, events);
-  AppendFinished(reason == EndReason::kStop ? v1::FINISH_REASON_STOP : v1::FINISH_REASON_LENGTH, "", events);
+  AppendFinished(reason == EndReason::kStop ? v1::FINISH_REASON_STOP : v1::FINISH_REASON_LENGTH, "",
+                 events);
 }
 
-void AnswerWriter::Append(answer::AnswerDelta delta, bool last, std::vector<v1::GenerateResponse>* events) {
+void AnswerWriter::Append(answer::AnswerDelta delta, bool last,
+                          std::vector<v1::GenerateResponse>* events) {
   std::string text = strip_tags_ ? stripper_.Feed(delta.text) : std::move(delta.text);
   if (strip_tags_ && last) text += stripper_.Finish();
   if (!text.empty() || !delta.token_ids.empty()) {
@@ -82,7 +88,8 @@ void AnswerWriter::Append(answer::AnswerDelta delta, bool last, std::vector<v1::
   }
 }
 
-void AnswerWriter::AppendFinished(v1::FinishReason reason, const std::string& stop, std::vector<v1::GenerateResponse>* events) {
+void AnswerWriter::AppendFinished(v1::FinishReason reason, const std::string& stop,
+                                  std::vector<v1::GenerateResponse>* events) {
   v1::GenerateResponse& event = events->emplace_back();
   event.set_choice(choice_);
   event.mutable_finished()->set_reason(reason);
@@ -90,7 +97,8 @@ void AnswerWriter::AppendFinished(v1::FinishReason reason, const std::string& st
 }
 
 void AppendEvent(v1::GenerateResponse event, std::deque<v1::GenerateResponse>* queue) {
-  if (event.has_text() && !queue->empty() && queue->back().has_text() && queue->back().choice() == event.choice()) {
+  if (event.has_text() && !queue->empty() && queue->back().has_text() &&
+      queue->back().choice() == event.choice()) {
     v1::TextDelta& last = *queue->back().mutable_text();
     last.mutable_text()->append(event.text().text());
     last.mutable_token_ids()->MergeFrom(event.text().token_ids());

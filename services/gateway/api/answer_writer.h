@@ -16,9 +16,11 @@ namespace tessera::gateway {
 class AnswerWriter {
  public:
   // tokenizer outlives the writer.
-  AnswerWriter(const prompt::Tokenizer& tokenizer, answer::AnswerOptions options, int32_t choice, bool strip_tags);
+  AnswerWriter(const prompt::Tokenizer& tokenizer, answer::AnswerOptions options, int32_t choice,
+               bool strip_tags);
 
-  // Appends the events of one more token. True: a stop string was found, and the choice's Finished is among the events.
+  // Appends the events of one more token. True: a stop string was found, and the choice's Finished
+  // is among the events.
   bool Push(const GeneratedToken& token, std::vector<v1::GenerateResponse>* events);
   // The model's own end: appends what was held back, and Finished.
   void Finish(EndReason reason, std::vector<v1::GenerateResponse>* events);
@@ -27,7 +29,8 @@ class AnswerWriter {
 
  private:
   void Append(answer::AnswerDelta delta, bool last, std::vector<v1::GenerateResponse>* events);
-  void AppendFinished(v1::FinishReason reason, const std::string& stop, std::vector<v1::GenerateResponse>* events);
+  void AppendFinished(v1::FinishReason reason, const std::string& stop,
+                      std::vector<v1::GenerateResponse>* events);
   v1::TokenLogprob ToProto(int32_t id, float logprob) const;
 
   const prompt::Tokenizer& tokenizer_;
@@ -39,7 +42,8 @@ class AnswerWriter {
   int64_t completion_tokens_ = 0;
 };
 
-// Appends the next event, joining it to the last one if both are text of one choice: a slow reader gets fewer, longer deltas.
+// Appends the next event, joining it to the last one if both are text of one choice: a slow reader
+// gets fewer, longer deltas.
 void AppendEvent(v1::GenerateResponse event, std::deque<v1::GenerateResponse>* queue);
 
 }  // namespace tessera::gateway

@@ -22,17 +22,19 @@ struct ConversationRequest {
 };
 
 struct ConversationInput {
-  std::vector<prompt::Message> messages;     // the system prompt is the first one, if there is any
-  std::vector<absl::string_view> images;     // the files' bytes, in the request
-  std::vector<std::string> image_fields;     // their paths, e.g. "messages[0].content[1].image"
-  bool system_prompt_added = false;          // messages[0] is the field system_prompt
+  std::vector<prompt::Message> messages;  // the system prompt is the first one, if there is any
+  std::vector<absl::string_view> images;  // the files' bytes, in the request
+  std::vector<std::string> image_fields;  // their paths, e.g. "messages[0].content[1].image"
+  bool system_prompt_added = false;       // messages[0] is the field system_prompt
 };
 
-// INVALID_ARGUMENT names the field: no messages, role or part not set, no content, picture or phrase of a wrong role, a phrase that holds tags, too many
-// pictures, two system prompts.
-absl::StatusOr<ConversationInput> ReadConversationRequest(const ConversationRequest& request, int64_t max_images);
+// INVALID_ARGUMENT names the field: no messages, role or part not set, no content, picture or
+// phrase of a wrong role, a phrase that holds tags, too many pictures, two system prompts.
+absl::StatusOr<ConversationInput> ReadConversationRequest(const ConversationRequest& request,
+                                                          int64_t max_images);
 
-// An error of PromptProcessor::Prepare ("messages[1]: …", "images[0]: …") with the public field's path as a detail.
+// An error of PromptProcessor::Prepare ("messages[1]: …", "images[0]: …") with the public field's
+// path as a detail.
 absl::Status WithFieldPath(const absl::Status& status, const ConversationInput& input);
 
 }  // namespace tessera::gateway

@@ -29,11 +29,12 @@ uint64_t RandomNumber() {
 }
 
 absl::Status CheckRequestId(const std::string& id) {
-  const bool printable =
-      std::all_of(id.begin(), id.end(), [](char c) { return absl::ascii_isprint(static_cast<unsigned char>(c)); });
+  const bool printable = std::all_of(id.begin(), id.end(), [](char c) {
+    return absl::ascii_isprint(static_cast<unsigned char>(c));
+  });
   if (id.size() <= kMaxRequestIdBytes && printable) return absl::OkStatus();
-  return rpc::BadFieldError("request_id",
-                            absl::StrCat("must be at most ", kMaxRequestIdBytes, " bytes of printable ASCII"));
+  return rpc::BadFieldError("request_id", absl::StrCat("must be at most ", kMaxRequestIdBytes,
+                                                       " bytes of printable ASCII"));
 }
 
 std::shared_ptr<const v1::PreparedPrompt> ToProto(prompt::PreparedPrompt prompt) {
@@ -55,9 +56,12 @@ std::shared_ptr<const v1::PreparedPrompt> ToProto(prompt::PreparedPrompt prompt)
 
 const char* ReasonLabel(v1::FinishReason reason) {
   switch (reason) {
-    case v1::FINISH_REASON_STOP_STRING: return "stop_string";
-    case v1::FINISH_REASON_LENGTH: return "length";
-    default: return "stop";
+    case v1::FINISH_REASON_STOP_STRING:
+      return "stop_string";
+    case v1::FINISH_REASON_LENGTH:
+      return "length";
+    default:
+      return "stop";
   }
 }
 
@@ -68,8 +72,11 @@ std::string NewRequestId() { return absl::StrFormat("%016x%016x", RandomNumber()
 // Hands a sequence's events to the call under the choice's number.
 class GenerateCall::Observer final : public SequenceObserver {
  public:
-  Observer(std::shared_ptr<GenerateCall> call, int32_t index) : call_(std::move(call)), index_(index) {}
-  void OnTokens(absl::Span<const GeneratedToken> tokens) override { call_->OnTokens(index_, tokens); }
+  Observer(std::shared_ptr<GenerateCall> call, int32_t index)
+      : call_(std::move(call)), index_(index) {}
+  void OnTokens(absl::Span<const GeneratedToken> tokens) override {
+    call_->OnTokens(index_, tokens);
+  }
   void OnEnd(const absl::StatusOr<SequenceEnd>& end) override { call_->OnEnd(index_, end); }
 
  private:
@@ -77,9 +84,11 @@ class GenerateCall::Observer final : public SequenceObserver {
   const int32_t index_;
 };
 
-GenerateCall::GenerateCall(const ApiContext& api, grpc::CallbackServerContext* context) : api_(api), context_(context) {
+GenerateCall::GenerateCall(const ApiContext& api, grpc::CallbackServerContext* context)
+    : api_(api), context_(context) {
   deadline_ = std::min(rpc::FromChrono(context->deadline()), started_ + absl::Hours(24 * 7));
-  if (rpc::FromChrono(context->deadline()) == absl::InfiniteFuture()) deadline_ = started_ + api.default_deadline;
+  if (rpc::FromChrono(context->deadline()) == absl::InfiniteFuture())
+    deadline_ = started_ + api.default_deadline;
 }
 
 void GenerateCall::Begin(const grpc::ByteBuffer& bytes) {
@@ -94,12 +103,14 @@ void GenerateCall::Begin(const grpc::ByteBuffer& bytes) {
 
 void GenerateCall::Prepare(const grpc::ByteBuffer& bytes) {
   if (stopped_) return;
-  if (absl::Now() >= deadline_) return Fail(absl::DeadlineExceededError("the call's deadline passed before it was begun"));
+  if (absl::Now() >= deadline_)
+    return Fail(absl::DeadlineExceededError("the call's deadline passed before it was begun"));
   const absl::Time begin = absl::Now();
   v1::GenerateRequest request;
   absl::Status status = ParseRequest(bytes, &request);
   if (status.ok()) status = PrepareRequest(request);
-  api_.metrics.Get(telemetry::HistogramId::kPreprocessing).Observe(absl::ToDoubleSeconds(absl::Now() - begin));
+  api_.metrics.Get(telemetry::HistogramId::kPreprocessing)
+      .Observe(absl::ToDoubleSeconds(absl::Now() - begin));
   if (!status.ok()) return Fail(status);
   StartChoice(0);
   Advance();
@@ -112,21 +123,25 @@ absl::Status GenerateCall::PrepareRequest(const v1::GenerateRequest& request) {
     request_id_ = request.request_id();
   }
   if (!request.model().empty() && request.model() != api_.model.name) {
-    return absl::NotFoundError(absl::StrCat("the model \"", request.model(), "\" is not served here; \"", api_.model.name, "\" is"));
+    return absl::NotFoundError(absl::StrCat("the model \"", request.model(),
+                                            "\" is not served here; \"", api_.model.name, "\" is"));
   }
   TESSERA_RETURN_IF_ERROR(CheckSampling(request.sampling()));
   const int64_t context_tokens = api_.model.context_tokens;
-  TESSERA_ASSIGN_OR_RETURN(PreparedConversation prepared,
-                           api_.preparer.Prepare({request.messages(), request.system_prompt(), request.grounding()},
-                                                 context_tokens, [this] { return stopped_.load(); }));
+  TESSERA_ASSIGN_OR_RETURN(
+      PreparedConversation prepared,
+      api_.preparer.Prepare({request.messages(), request.system_prompt(), request.grounding()},
+                            context_tokens, [this] { return stopped_.load(); }));
   const auto prompt_tokens = static_cast<int64_t>(prepared.prompt.token_ids.size());
   const prompt::Tokenizer& tokenizer = api_.preparer.processor().tokenizer();
-  TESSERA_ASSIGN_OR_RETURN(sampling_, ResolveSampling(request.sampling(), prompt_tokens, context_tokens,
-                                                      tokenizer.special().eos, RandomNumber()));
+  TESSERA_ASSIGN_OR_RETURN(sampling_,
+                           ResolveSampling(request.sampling(), prompt_tokens, context_tokens,
+                                           tokenizer.special().eos, RandomNumber()));
   num_tiles_ = static_cast<int32_t>(prepared.num_tiles);
   image_tokens_ = prepared.prompt.num_image_tokens;
   api_.metrics.Get(telemetry::CounterId::kPromptTokens).Add(static_cast<double>(prompt_tokens));
-  api_.metrics.Get(telemetry::CounterId::kImages).Add(static_cast<double>(prepared.image_sizes.size()));
+  api_.metrics.Get(telemetry::CounterId::kImages)
+      .Add(static_cast<double>(prepared.image_sizes.size()));
   api_.metrics.Get(telemetry::CounterId::kImageTiles).Add(static_cast<double>(prepared.num_tiles));
   prompt_ = ToProto(std::move(prepared.prompt));
 
@@ -160,8 +175,8 @@ void GenerateCall::StartChoice(int32_t index) {
   request.tiles = num_tiles_;
   request.deadline = deadline_;
   if (stopped_) return;
-  std::shared_ptr<Sequence> sequence =
-      api_.dispatcher.Start(std::move(request), std::make_shared<Observer>(shared_from_this(), index));
+  std::shared_ptr<Sequence> sequence = api_.dispatcher.Start(
+      std::move(request), std::make_shared<Observer>(shared_from_this(), index));
   {
     absl::MutexLock lock(&mutex_);
     Choice& choice = choices_[static_cast<size_t>(index)];
@@ -173,10 +188,12 @@ void GenerateCall::StartChoice(int32_t index) {
 void GenerateCall::ObserveTokens(Choice& choice, int64_t count) {
   const absl::Time now = absl::Now();
   if (choice.last_token == absl::InfinitePast()) {
-    api_.metrics.Get(telemetry::HistogramId::kTimeToFirstToken).Observe(absl::ToDoubleSeconds(now - started_));
+    api_.metrics.Get(telemetry::HistogramId::kTimeToFirstToken)
+        .Observe(absl::ToDoubleSeconds(now - started_));
   } else {
     const double each = absl::ToDoubleSeconds(now - choice.last_token) / static_cast<double>(count);
-    for (int64_t i = 0; i < count; ++i) api_.metrics.Get(telemetry::HistogramId::kInterTokenLatency).Observe(each);
+    for (int64_t i = 0; i < count; ++i)
+      api_.metrics.Get(telemetry::HistogramId::kInterTokenLatency).Observe(each);
   }
   choice.last_token = now;
   api_.metrics.Get(telemetry::CounterId::kGenerationTokens).Add(static_cast<double>(count));
@@ -185,7 +202,9 @@ void GenerateCall::ObserveTokens(Choice& choice, int64_t count) {
 void GenerateCall::AppendAll(std::vector<v1::GenerateResponse> events) {
   for (v1::GenerateResponse& event : events) {
     if (event.has_finished()) {
-      api_.metrics.Get(telemetry::CounterId::kRequestSuccess, ReasonLabel(event.finished().reason())).Add();
+      api_.metrics
+          .Get(telemetry::CounterId::kRequestSuccess, ReasonLabel(event.finished().reason()))
+          .Add();
     }
     AppendEvent(std::move(event), &queue_);
   }
@@ -207,7 +226,8 @@ void GenerateCall::OnTokens(int32_t index, absl::Span<const GeneratedToken> toke
       break;
     }
     AppendAll(std::move(events));
-    // The first choice's prompt is in the worker's prefix cache now, so the others need not compute it again.
+    // The first choice's prompt is in the worker's prefix cache now, so the others need not compute
+    // it again.
     if (!std::exchange(others_started_, true)) others = static_cast<int32_t>(choices_.size());
     CompleteIfAllDone();
   }
@@ -246,7 +266,8 @@ void GenerateCall::CompleteIfAllDone() {
   v1::Usage& usage = *event.mutable_usage();
   usage.set_prompt_tokens(prompt_->token_ids_size());
   usage.set_image_tokens(static_cast<int32_t>(image_tokens_));
-  usage.set_cached_tokens(static_cast<int32_t>(std::min<int64_t>(cached_tokens_, prompt_->token_ids_size())));
+  usage.set_cached_tokens(
+      static_cast<int32_t>(std::min<int64_t>(cached_tokens_, prompt_->token_ids_size())));
   usage.set_completion_tokens(static_cast<int32_t>(completion_tokens));
   queue_.push_back(std::move(event));
   SetEnd(absl::OkStatus());
@@ -286,10 +307,12 @@ void GenerateCall::Advance() {
     if (writing_ || finishing_) return;
     if (queue_.empty() && !ended_) return;
     // Before the first write and before Finish alike: the headers go out with either.
-    if (!std::exchange(headers_set_, true)) context_->AddInitialMetadata("x-request-id", request_id_);
+    if (!std::exchange(headers_set_, true))
+      context_->AddInitialMetadata("x-request-id", request_id_);
     if (!queue_.empty()) {
       bool own = false;
-      grpc::SerializationTraits<v1::GenerateResponse>::Serialize(queue_.front(), &write_buffer_, &own);
+      grpc::SerializationTraits<v1::GenerateResponse>::Serialize(queue_.front(), &write_buffer_,
+                                                                 &own);
       queue_.pop_front();
       writing_ = true;
     } else {
@@ -297,7 +320,8 @@ void GenerateCall::Advance() {
       status = rpc::ToGrpcStatus(end_);
     }
     if (finishing_) {
-      api_.metrics.Get(telemetry::CounterId::kRequests, absl::StatusCodeToString(end_.code())).Add();
+      api_.metrics.Get(telemetry::CounterId::kRequests, absl::StatusCodeToString(end_.code()))
+          .Add();
     }
   }
   // finishing_ and writing_ admit one thread at a time to each of these.
@@ -335,7 +359,8 @@ void GenerateCall::OnDone() {
     sequences = TakeSequences();
   }
   for (const auto& sequence : sequences) sequence->Cancel();
-  api_.metrics.Get(telemetry::HistogramId::kEndToEndLatency).Observe(absl::ToDoubleSeconds(absl::Now() - started_));
+  api_.metrics.Get(telemetry::HistogramId::kEndToEndLatency)
+      .Observe(absl::ToDoubleSeconds(absl::Now() - started_));
   ticket_ = Admission::Ticket();
   const std::shared_ptr<GenerateCall> self = std::move(self_);
 }

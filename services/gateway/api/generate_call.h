@@ -20,9 +20,11 @@
 
 namespace tessera::gateway {
 
-// Events come from gRPC (writes, cancellation), from the preprocessing pool and from up to eight sequences; the mutex orders them. gRPC, sequences
-// and the pool are called without it, because they may call back in the same thread.
-class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>, public std::enable_shared_from_this<GenerateCall> {
+// Events come from gRPC (writes, cancellation), from the preprocessing pool and from up to eight
+// sequences; the mutex orders them. gRPC, sequences and the pool are called without it, because
+// they may call back in the same thread.
+class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
+                           public std::enable_shared_from_this<GenerateCall> {
  public:
   GenerateCall(const ApiContext& api, grpc::CallbackServerContext* context);
   // Takes the call up; the reactor frees itself after gRPC's OnDone.
@@ -61,9 +63,9 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>, pu
   const absl::Time started_ = absl::Now();
   absl::Time deadline_;
   Admission::Ticket ticket_;
-  std::string request_id_;                                   // fixed before the first sequence starts
-  std::shared_ptr<GenerateCall> self_;                       // until OnDone
-  std::atomic<bool> stopped_{false};                         // for the pool's job
+  std::string request_id_;              // fixed before the first sequence starts
+  std::shared_ptr<GenerateCall> self_;  // until OnDone
+  std::atomic<bool> stopped_{false};    // for the pool's job
 
   // Written by the pool's job before the first sequence starts.
   std::shared_ptr<const v1::PreparedPrompt> prompt_;
@@ -78,10 +80,10 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>, pu
   std::deque<v1::GenerateResponse> queue_ ABSL_GUARDED_BY(mutex_);
   bool headers_set_ ABSL_GUARDED_BY(mutex_) = false;
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
-  bool ended_ ABSL_GUARDED_BY(mutex_) = false;               // end_ is set
-  bool finishing_ ABSL_GUARDED_BY(mutex_) = false;           // Finish was called
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;      // end_ is set
+  bool finishing_ ABSL_GUARDED_BY(mutex_) = false;  // Finish was called
   absl::Status end_ ABSL_GUARDED_BY(mutex_);
-  grpc::ByteBuffer write_buffer_;                            // of the write under way
+  grpc::ByteBuffer write_buffer_;  // of the write under way
 };
 
 // "x-request-id" of a call that brought none, or a bad one.

@@ -18,7 +18,8 @@ void InsertGroundingTag(prompt::Message* message) {
     if (part.text.find(kGroundingTag) != std::string::npos) return;
     placeholders = placeholders || part.text.find(kImagePlaceholder) != std::string::npos;
   }
-  // The place: a part and a byte in it. Image parts count only if no placeholder says where the pictures stand.
+  // The place: a part and a byte in it. Image parts count only if no placeholder says where the
+  // pictures stand.
   size_t index = 0;
   size_t offset = 0;
   for (size_t i = 0; i < message->content.size(); ++i) {

@@ -6,8 +6,9 @@
 
 namespace tessera::gateway {
 
-// Puts `<|grounding|>` before the message's text: behind its last picture (part or `<image>` placeholder) and one line break after it, as
-// official prompts have it. A message whose text already holds the tag stays as it is.
+// Puts `<|grounding|>` before the message's text: behind its last picture (part or `<image>`
+// placeholder) and one line break after it, as official prompts have it. A message whose text
+// already holds the tag stays as it is.
 void InsertGroundingTag(prompt::Message* message);
 
 }  // namespace tessera::gateway

@@ -28,22 +28,26 @@ void SetResponse(const Message& message, grpc::ByteBuffer* response) {
 
 absl::Status CheckModel(const std::string& model, const ModelDescription& served) {
   if (model.empty() || model == served.name) return absl::OkStatus();
-  return absl::NotFoundError(absl::StrCat("the model \"", model, "\" is not served here; \"", served.name, "\" is"));
+  return absl::NotFoundError(
+      absl::StrCat("the model \"", model, "\" is not served here; \"", served.name, "\" is"));
 }
 
 // Counts on the preprocessing pool, as Generate prepares there.
-class CountTokensCall final : public grpc::ServerUnaryReactor, public std::enable_shared_from_this<CountTokensCall> {
+class CountTokensCall final : public grpc::ServerUnaryReactor,
+                              public std::enable_shared_from_this<CountTokensCall> {
  public:
-  CountTokensCall(const ApiContext& api, grpc::CallbackServerContext* context, grpc::ByteBuffer* response)
+  CountTokensCall(const ApiContext& api, grpc::CallbackServerContext* context,
+                  grpc::ByteBuffer* response)
       : api_(api), deadline_(rpc::FromChrono(context->deadline())), response_(response) {}
 
   void Begin(const grpc::ByteBuffer& bytes) {
     self_ = shared_from_this();
     absl::StatusOr<Admission::Ticket> ticket = api_.admission.Admit();
-    if (!ticket.ok()) return Finish(rpc::ToGrpcStatus(rpc::WithRetryDelay(ticket.status(), kBusyRetryDelay)));
+    if (!ticket.ok())
+      return Finish(rpc::ToGrpcStatus(rpc::WithRetryDelay(ticket.status(), kBusyRetryDelay)));
     ticket_ = *std::move(ticket);
-    const absl::Status queued =
-        api_.pool.Submit([self = self_, bytes] { self->Finish(rpc::ToGrpcStatus(self->Count(bytes))); });
+    const absl::Status queued = api_.pool.Submit(
+        [self = self_, bytes] { self->Finish(rpc::ToGrpcStatus(self->Count(bytes))); });
     if (!queued.ok()) Finish(rpc::ToGrpcStatus(rpc::WithRetryDelay(queued, kBusyRetryDelay)));
   }
   void OnCancel() override { stopped_ = true; }
@@ -58,8 +62,9 @@ class CountTokensCall final : public grpc::ServerUnaryReactor, public std::enabl
     v1::CountTokensRequest request;
     if (absl::Status status = ParseRequest(bytes, &request); !status.ok()) return status;
     if (absl::Status status = CheckModel(request.model(), api_.model); !status.ok()) return status;
-    const auto prepared = api_.preparer.Prepare({request.messages(), request.system_prompt(), request.grounding()},
-                                                api_.model.context_tokens, [this] { return stopped_.load(); });
+    const auto prepared =
+        api_.preparer.Prepare({request.messages(), request.system_prompt(), request.grounding()},
+                              api_.model.context_tokens, [this] { return stopped_.load(); });
     if (!prepared.ok()) return prepared.status();
     v1::CountTokensResponse response;
     response.set_prompt_tokens(static_cast<int32_t>(prepared->prompt.token_ids.size()));
@@ -86,7 +91,8 @@ class CountTokensCall final : public grpc::ServerUnaryReactor, public std::enabl
 
 using v1::InferenceService;
 using RawService = InferenceService::WithRawCallbackMethod_Generate<
-    InferenceService::WithRawCallbackMethod_CountTokens<InferenceService::WithRawCallbackMethod_GetModel<InferenceService::Service>>>;
+    InferenceService::WithRawCallbackMethod_CountTokens<
+        InferenceService::WithRawCallbackMethod_GetModel<InferenceService::Service>>>;
 
 class Service final : public RawService {
  public:
@@ -99,14 +105,16 @@ class Service final : public RawService {
     return call.get();
   }
 
-  grpc::ServerUnaryReactor* CountTokens(grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+  grpc::ServerUnaryReactor* CountTokens(grpc::CallbackServerContext* context,
+                                        const grpc::ByteBuffer* request,
                                         grpc::ByteBuffer* response) override {
     auto call = std::make_shared<CountTokensCall>(api_, context, response);
     call->Begin(*request);
     return call.get();
   }
 
-  grpc::ServerUnaryReactor* GetModel(grpc::CallbackServerContext* context, const grpc::ByteBuffer* bytes,
+  grpc::ServerUnaryReactor* GetModel(grpc::CallbackServerContext* context,
+                                     const grpc::ByteBuffer* bytes,
                                      grpc::ByteBuffer* response) override {
     v1::GetModelRequest request;
     absl::Status status = ParseRequest(*bytes, &request);
@@ -125,7 +133,8 @@ class Service final : public RawService {
     model.set_revision(api_.model.revision);
     model.set_context_tokens(static_cast<int32_t>(api_.model.context_tokens));
     model.set_vocabulary_size(static_cast<int32_t>(api_.model.vocabulary_size));
-    model.set_tile_side_pixels(static_cast<int32_t>(api_.preparer.processor().geometry().image_size));
+    model.set_tile_side_pixels(
+        static_cast<int32_t>(api_.preparer.processor().geometry().image_size));
     model.set_max_images(static_cast<int32_t>(limits.max_images));
     model.set_max_image_bytes(limits.image.max_bytes);
     model.set_max_image_pixels(limits.image.max_pixels);

@@ -20,9 +20,9 @@ namespace tessera::gateway {
 
 struct ModelDescription {
   std::string name;
-  std::string revision;                 // hexadecimal
+  std::string revision;  // hexadecimal
   int64_t vocabulary_size = 0;
-  int64_t context_tokens = 0;           // prompt and answer together
+  int64_t context_tokens = 0;  // prompt and answer together
 };
 
 // Everything that calls share; all of it outlives them.
@@ -33,7 +33,7 @@ struct ApiContext {
   PreprocessingPool& pool;
   Dispatcher& dispatcher;
   telemetry::Metrics& metrics;
-  absl::Duration default_deadline;      // of calls that bring none
+  absl::Duration default_deadline;  // of calls that bring none
 };
 
 // Implements tessera.v1.InferenceService. Thread safe.

@@ -16,7 +16,8 @@ std::string_view Bytes(absl::string_view bytes) { return {bytes.data(), bytes.si
 
 }  // namespace
 
-absl::Status RequestPreparer::CheckHeaders(const ConversationInput& input, int64_t context_tokens) const {
+absl::Status RequestPreparer::CheckHeaders(const ConversationInput& input,
+                                           int64_t context_tokens) const {
   const prompt::TileGeometry& geometry = processor_.geometry();
   const bool cropping = input.images.size() <= kMaxCroppedImages;
   int64_t pixels = 0;
@@ -25,28 +26,33 @@ absl::Status RequestPreparer::CheckHeaders(const ConversationInput& input, int64
     const auto header = prompt::ReadImageHeader(Bytes(input.images[i]), limits_.image);
     if (!header.ok()) return rpc::BadFieldError(input.image_fields[i], header.status().message());
     pixels += header->width * header->height;
-    tokens += prompt::NumImageTokens(geometry, prompt::ChooseGrid(geometry, header->width, header->height, cropping));
+    tokens += prompt::NumImageTokens(
+        geometry, prompt::ChooseGrid(geometry, header->width, header->height, cropping));
   }
   if (pixels > limits_.max_request_pixels) {
-    return rpc::BadFieldError("messages", absl::StrCat("the pictures have ", pixels, " pixels together, the limit is ",
-                                                       limits_.max_request_pixels));
+    return rpc::BadFieldError(
+        "messages", absl::StrCat("the pictures have ", pixels, " pixels together, the limit is ",
+                                 limits_.max_request_pixels));
   }
   if (tokens >= context_tokens) {
-    return rpc::BadFieldError("messages", absl::StrCat("the pictures alone make ", tokens, " tokens, the context is ",
-                                                       context_tokens));
+    return rpc::BadFieldError("messages", absl::StrCat("the pictures alone make ", tokens,
+                                                       " tokens, the context is ", context_tokens));
   }
   return absl::OkStatus();
 }
 
-absl::StatusOr<PreparedConversation> RequestPreparer::Prepare(const ConversationRequest& request, int64_t context_tokens,
-                                                              const std::function<bool()>& stopped) const {
-  TESSERA_ASSIGN_OR_RETURN(const ConversationInput input, ReadConversationRequest(request, limits_.max_images));
+absl::StatusOr<PreparedConversation> RequestPreparer::Prepare(
+    const ConversationRequest& request, int64_t context_tokens,
+    const std::function<bool()>& stopped) const {
+  TESSERA_ASSIGN_OR_RETURN(const ConversationInput input,
+                           ReadConversationRequest(request, limits_.max_images));
   TESSERA_RETURN_IF_ERROR(CheckHeaders(input, context_tokens));
   PreparedConversation result;
   std::vector<prompt::Image> images;
   for (size_t i = 0; i < input.images.size(); ++i) {
     if (stopped()) return absl::CancelledError("the call ended");
-    absl::StatusOr<prompt::Image> image = prompt::DecodeImage(Bytes(input.images[i]), limits_.image);
+    absl::StatusOr<prompt::Image> image =
+        prompt::DecodeImage(Bytes(input.images[i]), limits_.image);
     if (!image.ok()) return rpc::BadFieldError(input.image_fields[i], image.status().message());
     result.image_sizes.push_back({image->width, image->height});
     images.push_back(*std::move(image));
@@ -59,7 +65,8 @@ absl::StatusOr<PreparedConversation> RequestPreparer::Prepare(const Conversation
   if (stopped()) return absl::CancelledError("the call ended");
   absl::StatusOr<prompt::PreparedPrompt> prompt = processor_.Prepare(conversation, options);
   if (!prompt.ok()) return WithFieldPath(prompt.status(), input);
-  for (const prompt::PreparedImage& image : prompt->images) result.num_tiles += image.tiles.num_tiles();
+  for (const prompt::PreparedImage& image : prompt->images)
+    result.num_tiles += image.tiles.num_tiles();
   result.prompt = *std::move(prompt);
   return result;
 }

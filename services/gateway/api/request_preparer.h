@@ -1,4 +1,5 @@
-// From a public conversation to the worker's prompt: limits by header, decoding, tiling, template and tokens. Slow: runs on the preprocessing pool.
+// From a public conversation to the worker's prompt: limits by header, decoding, tiling, template
+// and tokens. Slow: runs on the preprocessing pool.
 #ifndef TESSERA_SERVICES_GATEWAY_API_REQUEST_PREPARER_H_
 #define TESSERA_SERVICES_GATEWAY_API_REQUEST_PREPARER_H_
 
@@ -16,7 +17,7 @@ namespace tessera::gateway {
 
 struct PreparerLimits {
   int64_t max_images = 16;
-  int64_t max_request_pixels = 160'000'000;   // of all pictures of one call
+  int64_t max_request_pixels = 160'000'000;  // of all pictures of one call
   prompt::ImageLimits image;
 };
 
@@ -30,11 +31,14 @@ struct PreparedConversation {
 class RequestPreparer {
  public:
   // processor outlives the preparer.
-  RequestPreparer(const prompt::PromptProcessor& processor, PreparerLimits limits) : processor_(processor), limits_(limits) {}
+  RequestPreparer(const prompt::PromptProcessor& processor, PreparerLimits limits)
+      : processor_(processor), limits_(limits) {}
 
-  // stopped: asked between pictures; true gives CANCELLED. context_tokens: at least one of them is left for the answer.
-  // INVALID_ARGUMENT with a BadRequest: the field, what is wrong, and the bound.
-  absl::StatusOr<PreparedConversation> Prepare(const ConversationRequest& request, int64_t context_tokens,
+  // stopped: asked between pictures; true gives CANCELLED. context_tokens: at least one of them is
+  // left for the answer. INVALID_ARGUMENT with a BadRequest: the field, what is wrong, and the
+  // bound.
+  absl::StatusOr<PreparedConversation> Prepare(const ConversationRequest& request,
+                                               int64_t context_tokens,
                                                const std::function<bool()>& stopped) const;
 
   const prompt::PromptProcessor& processor() const { return processor_; }

@@ -8,8 +8,9 @@
 
 namespace tessera::gateway {
 
-// `<|ref|>` and `<|/ref|>` go and the phrase between them stays; everything from `<|det|>` to `<|/det|>` goes. Holds text back only while it may be the
-// beginning of a tag. A `<|det|>` that does not close within 4,096 bytes was none: what follows is text again. Not thread safe.
+// `<|ref|>` and `<|/ref|>` go and the phrase between them stays; everything from `<|det|>` to
+// `<|/det|>` goes. Holds text back only while it may be the beginning of a tag. A `<|det|>` that
+// does not close within 4,096 bytes was none: what follows is text again. Not thread safe.
 class TagStripper {
  public:
   std::string Feed(absl::string_view text);
@@ -18,7 +19,7 @@ class TagStripper {
  private:
   static constexpr size_t kMaxDetBytes = 4096;
 
-  std::string held_;       // the beginning of a tag, perhaps
+  std::string held_;  // the beginning of a tag, perhaps
   bool inside_det_ = false;
   size_t det_bytes_ = 0;
 };

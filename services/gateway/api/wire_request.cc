@@ -23,9 +23,10 @@ using google::protobuf::io::CodedInputStream;
 // The API's messages are four levels deep; a hostile request may be deeper.
 constexpr int kMaxDepth = 16;
 
-bool FindInvalid(absl::string_view bytes, const Descriptor& type, const std::string& prefix, int depth, std::string* path,
-                 size_t* offset) {
-  CodedInputStream input(reinterpret_cast<const uint8_t*>(bytes.data()), static_cast<int>(bytes.size()));
+bool FindInvalid(absl::string_view bytes, const Descriptor& type, const std::string& prefix,
+                 int depth, std::string* path, size_t* offset) {
+  CodedInputStream input(reinterpret_cast<const uint8_t*>(bytes.data()),
+                         static_cast<int>(bytes.size()));
   std::map<int, int> counts;  // of repeated fields
   while (const uint32_t tag = input.ReadTag()) {
     const FieldDescriptor* field = type.FindFieldByNumber(WireFormatLite::GetTagFieldNumber(tag));
@@ -49,7 +50,8 @@ bool FindInvalid(absl::string_view bytes, const Descriptor& type, const std::str
         return true;
       }
     } else if (field->type() == FieldDescriptor::TYPE_MESSAGE && depth < kMaxDepth) {
-      if (FindInvalid(value, *field->message_type(), name + ".", depth + 1, path, offset)) return true;
+      if (FindInvalid(value, *field->message_type(), name + ".", depth + 1, path, offset))
+        return true;
     }
   }
   return false;
@@ -71,12 +73,14 @@ absl::Status ParseRequest(const grpc::ByteBuffer& bytes, google::protobuf::Messa
   }
   message->Clear();
   grpc::Slice whole;
-  if (!bytes.DumpToSingleSlice(&whole).ok()) return absl::InvalidArgumentError("the request cannot be read");
+  if (!bytes.DumpToSingleSlice(&whole).ok())
+    return absl::InvalidArgumentError("the request cannot be read");
   size_t offset = 0;
   const std::string path =
       FindInvalidText(absl::string_view(reinterpret_cast<const char*>(whole.begin()), whole.size()),
                       *message->GetDescriptor(), &offset);
-  if (!path.empty()) return rpc::BadFieldError(path, absl::StrCat("invalid UTF-8 at byte offset ", offset));
+  if (!path.empty())
+    return rpc::BadFieldError(path, absl::StrCat("invalid UTF-8 at byte offset ", offset));
   return absl::InvalidArgumentError(
       absl::StrCat("the request is not a serialized ", message->GetDescriptor()->full_name()));
 }

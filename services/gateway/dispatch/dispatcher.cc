@@ -13,7 +13,8 @@
 
 namespace tessera::gateway {
 
-Dispatcher::Dispatcher(DispatchOptions options, telemetry::Metrics* metrics) : state_(std::make_shared<State>()) {
+Dispatcher::Dispatcher(DispatchOptions options, telemetry::Metrics* metrics)
+    : state_(std::make_shared<State>()) {
   state_->options = std::move(options);
   state_->router = v1::RouterService::NewStub(rpc::MakeChannel(state_->options.router_address));
   if (metrics != nullptr) state_->failovers = metrics->Get(telemetry::CounterId::kFailovers);
@@ -21,7 +22,8 @@ Dispatcher::Dispatcher(DispatchOptions options, telemetry::Metrics* metrics) : s
 
 Dispatcher::~Dispatcher() = default;
 
-std::shared_ptr<Sequence> Dispatcher::Start(SequenceRequest request, std::shared_ptr<SequenceObserver> observer) {
+std::shared_ptr<Sequence> Dispatcher::Start(SequenceRequest request,
+                                            std::shared_ptr<SequenceObserver> observer) {
   TESSERA_CHECK(request.deadline < absl::InfiniteFuture()) << "nothing waits for ever";
   auto sequence = std::make_shared<PlacedSequence>(state_, std::move(request), std::move(observer));
   sequence->Start();
@@ -34,7 +36,8 @@ absl::StatusOr<std::unique_ptr<v1::Cluster>> Dispatcher::GetCluster() {
   grpc::ClientContext context;
   context.set_deadline(rpc::ToChrono(absl::Now() + state_->options.router_timeout));
   auto cluster = std::make_unique<v1::Cluster>();
-  const grpc::Status status = state_->router->GetCluster(&context, v1::GetClusterRequest(), cluster.get());
+  const grpc::Status status =
+      state_->router->GetCluster(&context, v1::GetClusterRequest(), cluster.get());
   if (!status.ok()) return rpc::FromGrpcStatus(status);
   return cluster;
 }

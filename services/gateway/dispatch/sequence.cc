@@ -37,7 +37,8 @@ bool IsWorkerFailure(const absl::Status& status) {
     case absl::StatusCode::kFailedPrecondition:
       return true;
     case absl::StatusCode::kResourceExhausted:
-      return rpc::RetryDelayOf(status).has_value();  // a full queue; without a delay the request never fits
+      return rpc::RetryDelayOf(status)
+          .has_value();  // a full queue; without a delay the request never fits
     default:
       return false;
   }
@@ -45,14 +46,17 @@ bool IsWorkerFailure(const absl::Status& status) {
 
 absl::Status ClientError(const absl::Status& status) {
   switch (status.code()) {
-    case absl::StatusCode::kDeadlineExceeded: return DeadlineError();
-    case absl::StatusCode::kInvalidArgument: return absl::InvalidArgumentError(status.message());
+    case absl::StatusCode::kDeadlineExceeded:
+      return DeadlineError();
+    case absl::StatusCode::kInvalidArgument:
+      return absl::InvalidArgumentError(status.message());
     case absl::StatusCode::kResourceExhausted: {
       const auto delay = rpc::RetryDelayOf(status);
       const absl::Status error = absl::ResourceExhaustedError(status.message());
       return delay.has_value() ? rpc::WithRetryDelay(error, *delay) : error;
     }
-    default: return absl::InternalError("the model failed on this request");
+    default:
+      return absl::InternalError("the model failed on this request");
   }
 }
 
@@ -68,13 +72,16 @@ struct PlacedSequence::PlaceCall {
 class PlacedSequence::Stream final : public grpc::ClientReadReactor<v1::DecodeResponse> {
  public:
   Stream(std::shared_ptr<PlacedSequence> sequence, WorkerChannel worker)
-      : sequence_(std::move(sequence)), worker_(std::move(worker)), context_(std::make_shared<grpc::ClientContext>()) {
+      : sequence_(std::move(sequence)),
+        worker_(std::move(worker)),
+        context_(std::make_shared<grpc::ClientContext>()) {
     context_->set_deadline(rpc::ToChrono(sequence_->request_.deadline));
   }
   const std::shared_ptr<grpc::ClientContext>& context() { return context_; }
 
   void Begin(const v1::DecodeRequest& request) {
-    worker_.stub->async()->Decode(context_.get(), &request, this);  // serializes the request before it returns
+    worker_.stub->async()->Decode(context_.get(), &request,
+                                  this);  // serializes the request before it returns
     StartRead(&response_);
     StartCall();
   }
@@ -86,7 +93,8 @@ class PlacedSequence::Stream final : public grpc::ClientReadReactor<v1::DecodeRe
   void OnDone(const grpc::Status& status) override {
     const std::unique_ptr<Stream> self(this);
     const std::shared_ptr<PlacedSequence> sequence = std::move(sequence_);
-    sequence->worker_is_connected_ = worker_.channel->GetState(/*try_to_connect=*/false) == GRPC_CHANNEL_READY;
+    sequence->worker_is_connected_ =
+        worker_.channel->GetState(/*try_to_connect=*/false) == GRPC_CHANNEL_READY;
     sequence->OnStreamDone(rpc::FromGrpcStatus(status));
   }
 
@@ -97,9 +105,11 @@ class PlacedSequence::Stream final : public grpc::ClientReadReactor<v1::DecodeRe
   v1::DecodeResponse response_;
 };
 
-PlacedSequence::PlacedSequence(std::shared_ptr<Dispatcher::State> dispatcher, SequenceRequest request,
-                               std::shared_ptr<SequenceObserver> observer)
-    : dispatcher_(std::move(dispatcher)), request_(std::move(request)), observer_(std::move(observer)) {
+PlacedSequence::PlacedSequence(std::shared_ptr<Dispatcher::State> dispatcher,
+                               SequenceRequest request, std::shared_ptr<SequenceObserver> observer)
+    : dispatcher_(std::move(dispatcher)),
+      request_(std::move(request)),
+      observer_(std::move(observer)) {
   dispatcher_->active.fetch_add(1);
   backoff_ = dispatcher_->options.first_backoff;
 }
@@ -159,15 +169,18 @@ void PlacedSequence::Place() {
   place.set_model_revision(request_.model_revision);
   place.set_prompt_tokens(request_.prompt->token_ids_size() + static_cast<int32_t>(tokens_.size()));
   place.set_tiles(request_.tiles);
-  place.set_max_new_tokens(std::max(1, request_.sampling->max_tokens() - static_cast<int32_t>(tokens_.size())));
+  place.set_max_new_tokens(
+      std::max(1, request_.sampling->max_tokens() - static_cast<int32_t>(tokens_.size())));
   place.set_numerics(numerics_);
   for (const std::string& id : excluded_ids_) place.add_excluded_worker_ids(id);
-  call->context.set_deadline(rpc::ToChrono(std::min(request_.deadline, now + dispatcher_->options.router_timeout)));
+  call->context.set_deadline(
+      rpc::ToChrono(std::min(request_.deadline, now + dispatcher_->options.router_timeout)));
   if (!SetContext(std::shared_ptr<grpc::ClientContext>(call, &call->context))) return;
-  dispatcher_->router->async()->Place(&call->context, &call->request, &call->response,
-                                      [self = shared_from_this(), call](const grpc::Status& status) {
-                                        self->OnPlaced(status, call->response);
-                                      });
+  dispatcher_->router->async()->Place(
+      &call->context, &call->request, &call->response,
+      [self = shared_from_this(), call](const grpc::Status& status) {
+        self->OnPlaced(status, call->response);
+      });
 }
 
 void PlacedSequence::OnPlaced(const grpc::Status& status, const v1::PlaceResponse& route) {
@@ -180,10 +193,13 @@ void PlacedSequence::OnNotPlaced(const absl::Status& status) {
   const absl::Time now = absl::Now();
   if (now >= request_.deadline) return End(DeadlineError());
   if (absl::IsResourceExhausted(status) && failures_ == 0) {
-    return End(rpc::WithRetryDelay(absl::ResourceExhaustedError(status.message()), kFullRetryDelay));
+    return End(
+        rpc::WithRetryDelay(absl::ResourceExhaustedError(status.message()), kFullRetryDelay));
   }
-  if (!absl::IsUnavailable(status) && !absl::IsDeadlineExceeded(status) && !absl::IsResourceExhausted(status)) {
-    TESSERA_LOG(kError).With("request_id", request_.id) << "the router refused a placement: " << status.ToString();
+  if (!absl::IsUnavailable(status) && !absl::IsDeadlineExceeded(status) &&
+      !absl::IsResourceExhausted(status)) {
+    TESSERA_LOG(kError).With("request_id", request_.id)
+        << "the router refused a placement: " << status.ToString();
     return End(absl::InternalError("the request could not be placed"));
   }
   // Those that failed may be back by now: a restarted worker keeps its id.
@@ -223,7 +239,8 @@ void PlacedSequence::OpenStream(const v1::PlaceResponse& route) {
   epoch_ = route.epoch();
   stream_had_response_ = false;
   protocol_broken_ = false;
-  auto stream = std::make_unique<Stream>(shared_from_this(), dispatcher_->workers.Get(worker_.address()));
+  auto stream =
+      std::make_unique<Stream>(shared_from_this(), dispatcher_->workers.Get(worker_.address()));
   if (!SetContext(stream->context())) return;
   const v1::DecodeRequest request = MakeDecodeRequest();
   stream.release()->Begin(request);
@@ -237,8 +254,8 @@ bool PlacedSequence::OnResponse(const v1::DecodeResponse& response) {
     protocol_broken_ = !OnTokens(response.tokens());
   } else if (response.has_finished()) {
     finished_ = true;
-    end_.reason =
-        response.finished().reason() == v1::FINISH_REASON_LENGTH ? EndReason::kLength : EndReason::kStop;
+    end_.reason = response.finished().reason() == v1::FINISH_REASON_LENGTH ? EndReason::kLength
+                                                                           : EndReason::kStop;
     end_.cached_tokens = response.finished().usage().cached_tokens();
   }
   return !protocol_broken_;
@@ -289,7 +306,8 @@ bool PlacedSequence::EndedByItself() {
   if (tokens_.empty()) return false;
   const v1::DecodeSampling& sampling = *request_.sampling;
   const auto& stops = sampling.stop_token_ids();
-  if (!sampling.ignore_eos() && std::find(stops.begin(), stops.end(), tokens_.back()) != stops.end()) {
+  if (!sampling.ignore_eos() &&
+      std::find(stops.begin(), stops.end(), tokens_.back()) != stops.end()) {
     end_.reason = EndReason::kStop;
     return true;
   }
@@ -298,13 +316,18 @@ bool PlacedSequence::EndedByItself() {
 }
 
 void PlacedSequence::OnWorkerFailed(const absl::Status& status) {
-  TESSERA_LOG(kWarning).With("request_id", request_.id).With("worker", worker_.worker_id()).With("tokens", tokens_.size())
+  TESSERA_LOG(kWarning)
+          .With("request_id", request_.id)
+          .With("worker", worker_.worker_id())
+          .With("tokens", tokens_.size())
       << "a worker's stream broke: " << status.ToString();
   finished_ = false;
   if (EndedByItself()) return End(end_);
   dispatcher_->workers.Forget(worker_.address());
-  // The router may name a dead worker until its lease ends: connecting to it in vain again is waiting, not one more failed attempt.
-  const bool known_dead = !worker_is_connected_ && !stream_had_response_ && failed_addresses_.contains(worker_.address());
+  // The router may name a dead worker until its lease ends: connecting to it in vain again is
+  // waiting, not one more failed attempt.
+  const bool known_dead = !worker_is_connected_ && !stream_had_response_ &&
+                          failed_addresses_.contains(worker_.address());
   if (!known_dead) {
     if (failures_ == 0 || give_up_ == absl::InfiniteFuture()) {
       give_up_ = absl::Now() + dispatcher_->options.recovery_patience;
@@ -313,14 +336,16 @@ void PlacedSequence::OnWorkerFailed(const absl::Status& status) {
     failed_addresses_.insert(worker_.address());
     if (failures_ >= dispatcher_->options.max_attempts) {
       if (absl::IsResourceExhausted(status)) return End(ClientError(status));
-      return End(absl::UnavailableError(absl::StrCat("workers failed this answer ", failures_, " times")));
+      return End(
+          absl::UnavailableError(absl::StrCat("workers failed this answer ", failures_, " times")));
     }
     dispatcher_->failovers.Add();
   }
   // A stale epoch or another revision is the route's fault, not the worker's.
   if (!absl::IsFailedPrecondition(status)) excluded_ids_.insert(worker_.worker_id());
   if (known_dead || absl::IsFailedPrecondition(status)) {
-    if (absl::Now() + backoff_ >= give_up_) return End(absl::UnavailableError("no worker can serve the request now"));
+    if (absl::Now() + backoff_ >= give_up_)
+      return End(absl::UnavailableError("no worker can serve the request now"));
     return BackOff();
   }
   Place();

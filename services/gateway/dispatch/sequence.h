@@ -1,4 +1,5 @@
-// The state machine of one answer: place → stream → (worker fails → place again with the tokens so far) → end.
+// The state machine of one answer: place → stream → (worker fails → place again with the tokens so
+// far) → end.
 #ifndef TESSERA_SERVICES_GATEWAY_DISPATCH_SEQUENCE_H_
 #define TESSERA_SERVICES_GATEWAY_DISPATCH_SEQUENCE_H_
 
@@ -16,8 +17,9 @@
 
 namespace tessera::gateway {
 
-// At any time at most one thing is under way for a sequence: a Place call, a Decode stream or a back-off alarm. Each ends with a callback that starts the
-// next one, so the callbacks never overlap, and only Cancel comes from other threads: the mutex guards what both sides touch.
+// At any time at most one thing is under way for a sequence: a Place call, a Decode stream or a
+// back-off alarm. Each ends with a callback that starts the next one, so the callbacks never
+// overlap, and only Cancel comes from other threads: the mutex guards what both sides touch.
 class PlacedSequence final : public Sequence, public std::enable_shared_from_this<PlacedSequence> {
  public:
   PlacedSequence(std::shared_ptr<Dispatcher::State> dispatcher, SequenceRequest request,
@@ -54,17 +56,17 @@ class PlacedSequence final : public Sequence, public std::enable_shared_from_thi
   const SequenceRequest request_;
 
   // Touched by callbacks alone.
-  std::vector<int32_t> tokens_;              // received so far, over all workers
-  v1::Placement worker_;                     // of the current stream
+  std::vector<int32_t> tokens_;  // received so far, over all workers
+  v1::Placement worker_;         // of the current stream
   uint64_t epoch_ = 0;
   bool stream_had_response_ = false;
-  bool worker_is_connected_ = false;         // when its stream ended
+  bool worker_is_connected_ = false;  // when its stream ended
   bool protocol_broken_ = false;
   bool finished_ = false;
   SequenceEnd end_;
-  std::string numerics_;                     // set by the first token: a failover must not change bits
+  std::string numerics_;  // set by the first token: a failover must not change bits
   int64_t failures_ = 0;
-  std::set<std::string> excluded_ids_;       // not to be placed on while others live
+  std::set<std::string> excluded_ids_;  // not to be placed on while others live
   std::set<std::string> failed_addresses_;
   absl::Time give_up_ = absl::InfiniteFuture();  // waiting for a worker ends here
   absl::Duration backoff_;

@@ -78,8 +78,8 @@ void BpeModel::EncodeLarge(std::string_view piece, std::vector<int32_t>* ids) co
   struct Node {
     int32_t token;
     int32_t previous;
-    int32_t next;   // -1: last
-    Entry pair;     // with the next node; no rank: nothing to merge, or the node is gone
+    int32_t next;  // -1: last
+    Entry pair;    // with the next node; no rank: nothing to merge, or the node is gone
   };
   struct Candidate {
     uint32_t rank;

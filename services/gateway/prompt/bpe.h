@@ -1,4 +1,5 @@
-// Byte pair encoding of one piece of text: the pair of lowest rank is merged first, the leftmost of equals.
+// Byte pair encoding of one piece of text: the pair of lowest rank is merged first, the leftmost of
+// equals.
 #ifndef TESSERA_SERVICES_GATEWAY_PROMPT_BPE_H_
 #define TESSERA_SERVICES_GATEWAY_PROMPT_BPE_H_
 
@@ -22,8 +23,9 @@ struct BpeMerge {
 // Immutable after construction; thread safe.
 class BpeModel {
  public:
-  // byte_ids: the token of each single byte, or -1 where the vocabulary has none (such bytes are dropped, as the reference does).
-  // merges: in rank order; of two equal pairs the later one counts.
+  // byte_ids: the token of each single byte, or -1 where the vocabulary has none (such bytes are
+  // dropped, as the reference does). merges: in rank order; of two equal pairs the later one
+  // counts.
   BpeModel(const std::array<int32_t, 256>& byte_ids, const std::vector<BpeMerge>& merges);
 
   // Appends the piece's ids. O(n log n) in the piece's bytes.
@@ -43,7 +45,8 @@ class BpeModel {
   void EncodeLarge(std::string_view piece, std::vector<int32_t>* ids) const;
 
   std::array<int32_t, 256> byte_ids_;
-  std::vector<Entry> byte_pairs_;  // [256, 256]: the first round's pairs, which are most of all look-ups
+  std::vector<Entry>
+      byte_pairs_;  // [256, 256]: the first round's pairs, which are most of all look-ups
   absl::flat_hash_map<uint64_t, Entry> pairs_;
 };
 

@@ -89,8 +89,7 @@ absl::Status EncodeDraft(const Tokenizer& tokenizer, const Draft& draft, bool ma
     TESSERA_ASSIGN_OR_RETURN(const EncodedParts encoded,
                              EncodeParts(tokenizer, {draft.parts[i]}, counts));
     for (const int32_t id : encoded.ids) {
-      const bool ignored =
-          id == tokenizer.special().image || (mask_prompt && !draft.is_answer[i]);
+      const bool ignored = id == tokenizer.special().image || (mask_prompt && !draft.is_answer[i]);
       prompt->input_ids.push_back(id);
       prompt->target_ids.push_back(ignored ? kIgnoreId : id);
       prompt->images_seq_mask.push_back(is_image);
@@ -102,13 +101,12 @@ absl::Status EncodeDraft(const Tokenizer& tokenizer, const Draft& draft, bool ma
 absl::Status PlaceImages(const TileGeometry& geometry, const ReferenceRequest& request,
                          const Draft& draft, ReferencePrompt* prompt) {
   const auto placeholders = static_cast<size_t>(
-      std::count_if(draft.parts.begin(), draft.parts.end(), [](const PromptPart& part) {
-        return part.kind == PromptPart::Kind::kImage;
-      }));
+      std::count_if(draft.parts.begin(), draft.parts.end(),
+                    [](const PromptPart& part) { return part.kind == PromptPart::Kind::kImage; }));
   const bool exact = request.prompt.has_value();  // a conversation may have surplus images
   if (placeholders > request.images.size() || (exact && placeholders != request.images.size())) {
-    return absl::InvalidArgumentError(absl::StrCat(placeholders, " <image> placeholders but ",
-                                                   request.images.size(), " images"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(placeholders, " <image> placeholders but ", request.images.size(), " images"));
   }
   const bool cropping = request.images.size() <= kMaxCroppedImages;
   for (size_t i = 0; i < placeholders; ++i) {

@@ -41,9 +41,10 @@ absl::Status CheckRoles(const std::vector<Message>& messages) {
       return Wrong(index, "a system message must be the first message");
     }
     if (role != expected) {
-      return Wrong(index, absl::StrCat("the role is ", RoleName(role), " where ",
-                                       RoleName(expected), " is expected: user and assistant "
-                                       "messages take turns and a user message comes first"));
+      return Wrong(index,
+                   absl::StrCat("the role is ", RoleName(role), " where ", RoleName(expected),
+                                " is expected: user and assistant "
+                                "messages take turns and a user message comes first"));
     }
     expected = role == Role::kUser ? Role::kAssistant : Role::kUser;
   }
@@ -56,8 +57,8 @@ absl::Status CheckRoles(const std::vector<Message>& messages) {
 // Content with neighbouring texts joined, so that a placeholder cut into two parts is still seen.
 struct JoinedContent {
   std::vector<ContentSegment> segments;
-  std::vector<size_t> images;    // in order
-  size_t placeholders = 0;       // `<image>` in the texts
+  std::vector<size_t> images;  // in order
+  size_t placeholders = 0;     // `<image>` in the texts
 };
 
 absl::StatusOr<JoinedContent> JoinContent(size_t index, const Message& message,

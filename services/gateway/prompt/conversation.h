@@ -1,4 +1,5 @@
-// The gateway's rules for a conversation: order of roles, where images stand, what text may hold (see prompt.h).
+// The gateway's rules for a conversation: order of roles, where images stand, what text may hold
+// (see prompt.h).
 #ifndef TESSERA_SERVICES_GATEWAY_PROMPT_CONVERSATION_H_
 #define TESSERA_SERVICES_GATEWAY_PROMPT_CONVERSATION_H_
 
@@ -14,7 +15,8 @@ namespace tessera::prompt {
 struct ConversationParts {
   std::vector<PromptPart> parts;
   std::vector<size_t> images;  // per image part: index into Conversation::images
-  bool cropping = true;        // at most two images, counting each use and each image that no message uses
+  bool cropping =
+      true;  // at most two images, counting each use and each image that no message uses
 };
 
 // INVALID_ARGUMENT: as PromptProcessor::Prepare says.

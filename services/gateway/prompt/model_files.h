@@ -8,7 +8,8 @@
 
 namespace tessera::prompt {
 
-// The whole file. NOT_FOUND: there is none (says the name, not the folder); INVALID_ARGUMENT: it can't be read, or is above 256 MiB.
+// The whole file. NOT_FOUND: there is none (says the name, not the folder); INVALID_ARGUMENT: it
+// can't be read, or is above 256 MiB.
 absl::StatusOr<std::string> ReadModelFile(const std::string& model_dir, const std::string& name);
 
 // As above, but a missing file is an empty text.

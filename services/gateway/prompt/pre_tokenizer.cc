@@ -104,7 +104,7 @@ absl::Status PreTokenizer::SplitPiece(const Step& step, std::string_view piece,
       out->push_back(piece.substr(begin, end - begin));
     }
   };
-  size_t done = 0;    // everything before it is in a part
+  size_t done = 0;  // everything before it is in a part
   size_t search = 0;
   bool after_match = false;
   while (search <= piece.size()) {

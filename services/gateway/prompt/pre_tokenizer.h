@@ -1,4 +1,5 @@
-// Cuts text into the pieces that BPE works on: the pre_tokenizer of tokenizer.json, step after step.
+// Cuts text into the pieces that BPE works on: the pre_tokenizer of tokenizer.json, step after
+// step.
 #ifndef TESSERA_SERVICES_GATEWAY_PROMPT_PRE_TOKENIZER_H_
 #define TESSERA_SERVICES_GATEWAY_PROMPT_PRE_TOKENIZER_H_
 
@@ -16,9 +17,9 @@ namespace tessera::prompt {
 enum class SplitBehavior { kRemoved, kIsolated, kMergedWithPrevious, kMergedWithNext, kContiguous };
 
 struct SplitRule {
-  std::string pattern;    // for Regex::Compile
+  std::string pattern;  // for Regex::Compile
   SplitBehavior behavior = SplitBehavior::kIsolated;
-  bool invert = false;    // what does not match is the match
+  bool invert = false;  // what does not match is the match
 };
 
 // Immutable; thread safe.
@@ -27,8 +28,9 @@ class PreTokenizer {
   // INVALID_ARGUMENT: a pattern that does not compile, by its step's index.
   static absl::StatusOr<PreTokenizer> Create(const std::vector<SplitRule>& rules);
 
-  // The pieces of valid UTF-8 text in order; they point into text and are not empty. A step sees each piece of the step before as a
-  // text of its own. INVALID_ARGUMENT: a matcher's limit was reached.
+  // The pieces of valid UTF-8 text in order; they point into text and are not empty. A step sees
+  // each piece of the step before as a text of its own. INVALID_ARGUMENT: a matcher's limit was
+  // reached.
   absl::StatusOr<std::vector<std::string_view>> Split(std::string_view text) const;
 
  private:

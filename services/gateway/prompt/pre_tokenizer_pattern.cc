@@ -75,8 +75,8 @@ class Translator {
     if (c == '[') return Refuse("'[' inside a character class");
     if (c == '&' && Peek(1) == '&') return Refuse("'&&' inside a character class");
     if (c == ']') {
-      const bool first = at_ == class_start_ + 1 ||
-                         (at_ == class_start_ + 2 && in_[class_start_ + 1] == '^');
+      const bool first =
+          at_ == class_start_ + 1 || (at_ == class_start_ + 2 && in_[class_start_ + 1] == '^');
       if (first) return Refuse("an empty character class");
       in_class_ = false;
     }
@@ -91,7 +91,8 @@ class Translator {
       Copy(1);
       return absl::OkStatus();
     }
-    for (const std::string_view known : {"(?:", "(?=", "(?!", "(?<=", "(?<!", "(?>", "(?i:", "(?i)"}) {
+    for (const std::string_view known :
+         {"(?:", "(?=", "(?!", "(?<=", "(?<!", "(?>", "(?i:", "(?i)"}) {
       if (rest.starts_with(known)) {
         Copy(known.size());
         return absl::OkStatus();
@@ -100,11 +101,12 @@ class Translator {
     return Refuse("the group option");
   }
 
-  // {n}, {n,}, {n,m} and Oniguruma's {,m}; a possessive '+' after an interval means a repetition there.
+  // {n}, {n,}, {n,m} and Oniguruma's {,m}; a possessive '+' after an interval means a repetition
+  // there.
   absl::Status Interval() {
     const size_t close = in_.find('}', at_);
-    const std::string body(
-        close == std::string_view::npos ? "" : in_.substr(at_ + 1, close - at_ - 1));
+    const std::string body(close == std::string_view::npos ? ""
+                                                           : in_.substr(at_ + 1, close - at_ - 1));
     bool numeric = !body.empty() && body != ",";
     for (const char c : body) numeric = numeric && (absl::ascii_isdigit(c) || c == ',');
     if (!numeric) return Refuse("'{' without an interval");
@@ -133,18 +135,32 @@ class Translator {
     const char c = Peek(1);
     if (at_ + 1 >= in_.size()) return Refuse("a final backslash");
     switch (c) {
-      case 's': return Class(std::string(kWhiteSpace), false);
-      case 'S': return Class(std::string(kWhiteSpace), true);
-      case 'w': return Class(std::string(kWord), false);
-      case 'W': return Class(std::string(kWord), true);
-      case 'h': return Class(std::string(kHexDigit), false);
-      case 'H': return Class(std::string(kHexDigit), true);
-      case 'd': return Class(R"(\p{Nd})", false);
-      case 'D': return Class(R"(\p{Nd})", true);
-      case 'n': case 'r': case 't': case 'f': case 'a': case 'e':
+      case 's':
+        return Class(std::string(kWhiteSpace), false);
+      case 'S':
+        return Class(std::string(kWhiteSpace), true);
+      case 'w':
+        return Class(std::string(kWord), false);
+      case 'W':
+        return Class(std::string(kWord), true);
+      case 'h':
+        return Class(std::string(kHexDigit), false);
+      case 'H':
+        return Class(std::string(kHexDigit), true);
+      case 'd':
+        return Class(R"(\p{Nd})", false);
+      case 'D':
+        return Class(R"(\p{Nd})", true);
+      case 'n':
+      case 'r':
+      case 't':
+      case 'f':
+      case 'a':
+      case 'e':
         Copy(2);
         return absl::OkStatus();
-      case 'A': case 'z':
+      case 'A':
+      case 'z':
         if (in_class_) return Refuse("an anchor inside a character class");
         Copy(2);
         return absl::OkStatus();
@@ -152,10 +168,15 @@ class Translator {
         out_.append(R"(\x{b})");
         at_ += 2;
         return absl::OkStatus();
-      case 'p': case 'P': return Braced();
-      case 'x': return Peek(2) == '{' ? Braced() : HexEscape(2);
-      case 'u': return HexEscape(4);
-      default: break;
+      case 'p':
+      case 'P':
+        return Braced();
+      case 'x':
+        return Peek(2) == '{' ? Braced() : HexEscape(2);
+      case 'u':
+        return HexEscape(4);
+      default:
+        break;
     }
     if (absl::ascii_isalnum(c)) return Refuse(absl::StrCat("the escape \\", std::string(1, c)));
     Copy(2);
@@ -184,7 +205,8 @@ class Translator {
   std::string out_;
   bool in_class_ = false;
   size_t class_start_ = 0;
-  size_t first_unit_end_ = 0;  // in out_: where the class that begins the pattern ends; 0: it begins otherwise
+  size_t first_unit_end_ =
+      0;  // in out_: where the class that begins the pattern ends; 0: it begins otherwise
   bool seen_other_ = false;
 };
 

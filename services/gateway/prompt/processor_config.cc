@@ -40,8 +40,8 @@ absl::Status ReadCandidates(element root, TileGeometry* geometry) {
   simdjson::dom::array candidates;
   if (root["candidate_resolutions"].get(candidates) != simdjson::SUCCESS ||
       candidates.size() == 0 || candidates.size() > kMaxCandidates) {
-    return Wrong(absl::StrCat("candidate_resolutions is not a list of 1 to ", kMaxCandidates,
-                              " pairs"));
+    return Wrong(
+        absl::StrCat("candidate_resolutions is not a list of 1 to ", kMaxCandidates, " pairs"));
   }
   for (const element node : candidates) {
     const std::string key =

@@ -9,8 +9,9 @@
 
 namespace tessera::prompt {
 
-// The tile geometry. Also checks that the file asks for the preprocessing that this module does: mean and deviation 0.5, the `deepseek`
-// template, `<image>` as placeholder. INVALID_ARGUMENT: names the key, its value's kind or bound.
+// The tile geometry. Also checks that the file asks for the preprocessing that this module does:
+// mean and deviation 0.5, the `deepseek` template, `<image>` as placeholder. INVALID_ARGUMENT:
+// names the key, its value's kind or bound.
 absl::StatusOr<TileGeometry> ParseProcessorConfig(std::string_view json);
 
 }  // namespace tessera::prompt

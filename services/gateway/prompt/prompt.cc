@@ -48,7 +48,8 @@ absl::StatusOr<Digest> ModelRevision(const std::string& model_dir) {
 
 absl::Status CheckImage(size_t index, const Image& image) {
   if (image.width < 1 || image.height < 1 ||
-      image.rgb.size() != static_cast<uint64_t>(image.width) * static_cast<uint64_t>(image.height) * 3) {
+      image.rgb.size() !=
+          static_cast<uint64_t>(image.width) * static_cast<uint64_t>(image.height) * 3) {
     return absl::InvalidArgumentError(absl::StrCat(
         "images[", index, "]: ", image.rgb.size(), " bytes of pixels do not make a picture of ",
         image.width, " x ", image.height, " RGB pixels"));
@@ -87,9 +88,8 @@ class OfficialPromptProcessor final : public PromptProcessor {
     prompt.token_ids = std::move(encoded.ids);
     for (size_t i = 0; i < read.images.size(); ++i) {
       const size_t index = read.images[i];
-      TESSERA_ASSIGN_OR_RETURN(
-          PreparedImage image,
-          PrepareImage(index, *conversation.images[index], read.cropping, options));
+      TESSERA_ASSIGN_OR_RETURN(PreparedImage image, PrepareImage(index, *conversation.images[index],
+                                                                 read.cropping, options));
       image.first_token = encoded.image_starts[i];
       TESSERA_CHECK(image.num_tokens == image_tokens[i]) << "grid differs from the tiles";
       prompt.num_image_tokens += image.num_tokens;
@@ -107,8 +107,8 @@ class OfficialPromptProcessor final : public PromptProcessor {
                                              const PrepareOptions& options) const {
     absl::StatusOr<TiledImage> tiles = TileImage(geometry_, image, cropping);
     if (!tiles.ok()) {
-      return absl::Status(tiles.status().code(), absl::StrCat("images[", index, "]: ",
-                                                              tiles.status().message()));
+      return absl::Status(tiles.status().code(),
+                          absl::StrCat("images[", index, "]: ", tiles.status().message()));
     }
     PreparedImage prepared;
     prepared.tiles = *std::move(tiles);

@@ -1,4 +1,5 @@
-// A prompt before it is encoded: tokens, stretches of text and images in order. The chat template's fixed parts live here.
+// A prompt before it is encoded: tokens, stretches of text and images in order. The chat template's
+// fixed parts live here.
 #ifndef TESSERA_SERVICES_GATEWAY_PROMPT_PROMPT_PARTS_H_
 #define TESSERA_SERVICES_GATEWAY_PROMPT_PROMPT_PARTS_H_
 
@@ -17,9 +18,9 @@ inline constexpr std::string_view kImagePlaceholder = "<image>";
 struct PromptPart {
   enum class Kind { kToken, kText, kImage };
   Kind kind = Kind::kText;
-  int32_t token = -1;                    // kToken
-  std::string text;                      // kText: encoded on its own, so no token crosses its borders
-  AddedTokens added = AddedTokens::kAll; // kText
+  int32_t token = -1;  // kToken
+  std::string text;    // kText: encoded on its own, so no token crosses its borders
+  AddedTokens added = AddedTokens::kAll;  // kText
 };
 
 // A stretch of a message's content: text, or one image.
@@ -31,11 +32,12 @@ struct ContentSegment {
 // Cuts text at each `<image>`. Empty stretches are left out.
 std::vector<ContentSegment> SplitAtPlaceholders(std::string_view text);
 
-// What Python's strip() does to the content as a text with placeholders; segments that become empty vanish.
+// What Python's strip() does to the content as a text with placeholders; segments that become empty
+// vanish.
 void StripContent(std::vector<ContentSegment>* content);
 
-// `<|User|>: ` + content + blank line + `<|Assistant|>:`, or `<|User|>:<|Assistant|>:` if there is no content (golden README, point 8).
-// content: stripped.
+// `<|User|>: ` + content + blank line + `<|Assistant|>:`, or `<|User|>:<|Assistant|>:` if there is
+// no content (golden README, point 8). content: stripped.
 void AppendUserTurn(const SpecialTokens& special, const std::vector<ContentSegment>& content,
                     AddedTokens added, std::vector<PromptPart>* parts);
 
@@ -51,7 +53,8 @@ struct EncodedParts {
   std::vector<int64_t> image_starts;  // per image: index into ids of its first `<image>` id
 };
 
-// image_tokens: one count per image part, in order. INVALID_ARGUMENT: a text is not valid UTF-8 or too intricate.
+// image_tokens: one count per image part, in order. INVALID_ARGUMENT: a text is not valid UTF-8 or
+// too intricate.
 absl::StatusOr<EncodedParts> EncodeParts(const Tokenizer& tokenizer,
                                          const std::vector<PromptPart>& parts,
                                          const std::vector<int64_t>& image_tokens);

@@ -12,9 +12,9 @@
 namespace tessera::prompt {
 namespace {
 
-constexpr uint32_t kMatchLimit = 10'000'000;       // steps of one match
-constexpr uint32_t kDepthLimit = 100'000;          // nesting of the interpreter
-constexpr uint32_t kHeapLimitKib = 64 * 1024;      // of the interpreter
+constexpr uint32_t kMatchLimit = 10'000'000;   // steps of one match
+constexpr uint32_t kDepthLimit = 100'000;      // nesting of the interpreter
+constexpr uint32_t kHeapLimitKib = 64 * 1024;  // of the interpreter
 constexpr size_t kJitStackStartBytes = 32 * 1024;
 constexpr size_t kJitStackMaxBytes = 1024 * 1024;
 
@@ -71,13 +71,14 @@ absl::StatusOr<Regex> Regex::Compile(std::string_view pattern) {
   TESSERA_CHECK(context != nullptr) << "no memory for a regex";
   pcre2_set_newline(context, PCRE2_NEWLINE_LF);
   pcre2_set_max_pattern_length(context, 1 << 16);
-  pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
-                                   PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C,
-                                   &error, &error_offset, context);
+  pcre2_code* code =
+      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
+                    PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error,
+                    &error_offset, context);
   pcre2_compile_context_free(context);
   if (code == nullptr) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "the pattern does not compile (error ", error, " at byte ", error_offset, ")"));
+    return absl::InvalidArgumentError(absl::StrCat("the pattern does not compile (error ", error,
+                                                   " at byte ", error_offset, ")"));
   }
   // Where the JIT is not available, pcre2_match interprets the pattern: slower, same results.
   pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);

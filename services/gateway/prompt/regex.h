@@ -26,8 +26,9 @@ class Regex {
   Regex& operator=(Regex&&) noexcept;
   ~Regex();
 
-  // The leftmost match that starts at `from` or later. subject is valid UTF-8 and `from` a character border; what stands before
-  // `from` is visible to lookbehind. INVALID_ARGUMENT: the matcher's limits were reached.
+  // The leftmost match that starts at `from` or later. subject is valid UTF-8 and `from` a
+  // character border; what stands before `from` is visible to lookbehind. INVALID_ARGUMENT: the
+  // matcher's limits were reached.
   absl::StatusOr<Match> Find(std::string_view subject, size_t from) const;
 
  private:

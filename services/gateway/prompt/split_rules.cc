@@ -23,8 +23,8 @@ absl::Status Wrong(const std::string& path, const std::string& what) {
   return absl::InvalidArgumentError(absl::StrCat(path, " ", what));
 }
 
-absl::StatusOr<bool> ReadBool(simdjson::dom::element node, const std::string& path,
-                              const char* key, bool absent) {
+absl::StatusOr<bool> ReadBool(simdjson::dom::element node, const std::string& path, const char* key,
+                              bool absent) {
   simdjson::dom::element value;
   if (node[key].get(value) != simdjson::SUCCESS) return absent;
   bool result = absent;
@@ -44,7 +44,8 @@ absl::StatusOr<SplitBehavior> ReadBehavior(simdjson::dom::element node, const st
   if (name == "MergedWithPrevious") return SplitBehavior::kMergedWithPrevious;
   if (name == "MergedWithNext") return SplitBehavior::kMergedWithNext;
   if (name == "Contiguous") return SplitBehavior::kContiguous;
-  return Wrong(absl::StrCat(path, ".behavior"), absl::StrCat("'", std::string(name), "' is not supported"));
+  return Wrong(absl::StrCat(path, ".behavior"),
+               absl::StrCat("'", std::string(name), "' is not supported"));
 }
 
 absl::StatusOr<SplitRule> ReadSplit(simdjson::dom::element node, const std::string& path) {
@@ -86,7 +87,8 @@ class Reader {
     if (nesting > kMaxNesting) return Wrong(path, "is nested too deeply");
     if (rules_.size() >= kMaxRules) return Wrong(path, "is one step too many");
     if (type == "Sequence") return ReadSequence(node, path, nesting);
-    if (byte_level_seen_) return Wrong(path, absl::StrCat("('", std::string(type), "') stands after ByteLevel"));
+    if (byte_level_seen_)
+      return Wrong(path, absl::StrCat("('", std::string(type), "') stands after ByteLevel"));
     if (type == "Split") {
       TESSERA_ASSIGN_OR_RETURN(SplitRule rule, ReadSplit(node, path));
       rules_.push_back(std::move(rule));
@@ -102,7 +104,8 @@ class Reader {
       byte_level_seen_ = true;
       return ReadByteLevel(node, path, &rules_);
     }
-    return Wrong(absl::StrCat(path, ".type"), absl::StrCat("'", std::string(type), "' is not supported"));
+    return Wrong(absl::StrCat(path, ".type"),
+                 absl::StrCat("'", std::string(type), "' is not supported"));
   }
 
   absl::StatusOr<std::vector<SplitRule>> Finish() {

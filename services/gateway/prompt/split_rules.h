@@ -11,8 +11,9 @@
 
 namespace tessera::prompt {
 
-// Understands Sequence, Split (Regex or String pattern, every behaviour), Digits and ByteLevel, which must come last.
-// INVALID_ARGUMENT: names any other type, option or kind of value by its path.
+// Understands Sequence, Split (Regex or String pattern, every behaviour), Digits and ByteLevel,
+// which must come last. INVALID_ARGUMENT: names any other type, option or kind of value by its
+// path.
 absl::StatusOr<std::vector<SplitRule>> ReadSplitRules(simdjson::dom::element pre_tokenizer);
 
 }  // namespace tessera::prompt

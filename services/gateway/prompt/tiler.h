@@ -1,5 +1,6 @@
-// The official tiling: which grid of tiles fits a picture, how many tokens that makes, and the tiles themselves, bit for bit as the
-// reference with Pillow's resampling (golden README, points 15-20). One function decides grid and token count.
+// The official tiling: which grid of tiles fits a picture, how many tokens that makes, and the
+// tiles themselves, bit for bit as the reference with Pillow's resampling (golden README, points
+// 15-20). One function decides grid and token count.
 #ifndef TESSERA_SERVICES_GATEWAY_PROMPT_TILER_H_
 #define TESSERA_SERVICES_GATEWAY_PROMPT_TILER_H_
 
@@ -14,9 +15,10 @@ namespace tessera::prompt {
 
 // From processor_config.json.
 struct TileGeometry {
-  std::vector<std::pair<int64_t, int64_t>> candidate_resolutions;  // (width, height) in pixels, in the file's order
-  int64_t image_size = 384;      // side of a tile in pixels: the first candidate's width
-  int64_t patch_size = 14;       // pixels
+  std::vector<std::pair<int64_t, int64_t>>
+      candidate_resolutions;  // (width, height) in pixels, in the file's order
+  int64_t image_size = 384;   // side of a tile in pixels: the first candidate's width
+  int64_t patch_size = 14;    // pixels
   int64_t downsample_ratio = 2;
 };
 
@@ -28,8 +30,9 @@ struct TileGrid {
 
 struct TiledImage {
   TileGrid grid;
-  int64_t side = 0;              // pixels
-  std::vector<uint8_t> tiles;    // [1 + across * down, 3, side, side]: the global view, then local tiles row by row
+  int64_t side = 0;  // pixels
+  std::vector<uint8_t>
+      tiles;  // [1 + across * down, 3, side, side]: the global view, then local tiles row by row
   int64_t num_tiles() const { return 1 + grid.across * grid.down; }
 };
 
@@ -40,7 +43,8 @@ TileGrid ChooseGrid(const TileGeometry& geometry, int64_t width, int64_t height,
 int64_t NumImageTokens(const TileGeometry& geometry, const TileGrid& grid);
 
 // INVALID_ARGUMENT: the aspect ratio is so extreme that a fitted side would be 0.
-absl::StatusOr<TiledImage> TileImage(const TileGeometry& geometry, const Image& image, bool cropping);
+absl::StatusOr<TiledImage> TileImage(const TileGeometry& geometry, const Image& image,
+                                     bool cropping);
 
 }  // namespace tessera::prompt
 

@@ -30,8 +30,8 @@ class ByteLevelTokenizer final : public Tokenizer {
         pre_tokenizer_(std::move(pre_tokenizer)),
         special_(special),
         token_bytes_(std::move(spec.token_bytes)) {
-    const std::vector<int32_t> harmless = {special.image,     special.ref_open,  special.ref_close,
-                                           special.det_open,  special.det_close, special.grounding};
+    const std::vector<int32_t> harmless = {special.image,    special.ref_open,  special.ref_close,
+                                           special.det_open, special.det_close, special.grounding};
     for (const AddedToken& token : spec.added_tokens) {
       const auto index = static_cast<size_t>(token.id);
       if (index >= token_bytes_.size()) token_bytes_.resize(index + 1);
@@ -87,7 +87,8 @@ class ByteLevelTokenizer final : public Tokenizer {
   Matchers no_control_;
 };
 
-// The processor's view of the added tokens: finds them by content and adds what is missing (golden README, point 5).
+// The processor's view of the added tokens: finds them by content and adds what is missing (golden
+// README, point 5).
 class Vocabulary {
  public:
   explicit Vocabulary(TokenizerSpec* spec) : spec_(spec) {
@@ -101,8 +102,8 @@ class Vocabulary {
       if (token.content == content) return token.id;
     }
     const auto& entries = spec_->token_bytes;
-    const auto entry = content.empty() ? entries.end()
-                                       : std::find(entries.begin(), entries.end(), content);
+    const auto entry =
+        content.empty() ? entries.end() : std::find(entries.begin(), entries.end(), content);
     if (entry == entries.end()) return std::nullopt;
     return Add(content, static_cast<int32_t>(entry - entries.begin()));
   }
@@ -114,7 +115,8 @@ class Vocabulary {
 
  private:
   int32_t Add(std::string_view content, int32_t id) {
-    spec_->added_tokens.push_back({id, std::string(content), /*normalized=*/false, /*special=*/true});
+    spec_->added_tokens.push_back(
+        {id, std::string(content), /*normalized=*/false, /*special=*/true});
     return id;
   }
 

@@ -32,7 +32,8 @@ absl::Status CheckModelOptions(element model) {
   if (!IsAbsentOrNull(model, "type") && model["type"].get(type) != simdjson::SUCCESS) {
     return Wrong("model.type", "is not a text");
   }
-  if (type != "BPE") return Wrong("model.type", absl::StrCat("'", std::string(type), "' is not supported"));
+  if (type != "BPE")
+    return Wrong("model.type", absl::StrCat("'", std::string(type), "' is not supported"));
   for (const char* key : {"dropout", "unk_token"}) {
     if (!IsAbsentOrNull(model, key)) {
       return Wrong(absl::StrCat("model.", key), "other than null is not supported");
@@ -244,8 +245,7 @@ absl::StatusOr<TokenizerSpec> ParseTokenizerJson(std::string_view json) {
   TESSERA_RETURN_IF_ERROR(ReadMerges(model, vocabulary, &spec));
   TESSERA_RETURN_IF_ERROR(ReadAddedTokens(root, &spec));
   element pre_tokenizer;
-  if (root["pre_tokenizer"].get(pre_tokenizer) != simdjson::SUCCESS ||
-      !pre_tokenizer.is_object()) {
+  if (root["pre_tokenizer"].get(pre_tokenizer) != simdjson::SUCCESS || !pre_tokenizer.is_object()) {
     return Wrong("pre_tokenizer", "is not an object");
   }
   absl::StatusOr<std::vector<SplitRule>> rules = ReadSplitRules(pre_tokenizer);

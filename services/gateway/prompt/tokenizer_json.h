@@ -14,7 +14,8 @@
 
 namespace tessera::prompt {
 
-inline constexpr int32_t kMaxTokenId = 1'000'000;  // exclusive; a bound on what a damaged file can make us allocate
+inline constexpr int32_t kMaxTokenId =
+    1'000'000;  // exclusive; a bound on what a damaged file can make us allocate
 
 struct AddedToken {
   int32_t id = -1;
@@ -24,24 +25,27 @@ struct AddedToken {
 };
 
 struct TokenizerSpec {
-  std::vector<std::string> token_bytes;   // [one past the highest vocabulary id]; empty for unused ids
-  std::array<int32_t, 256> byte_ids{};    // the token of each single byte, -1: none
-  std::vector<BpeMerge> merges;           // in rank order
+  std::vector<std::string>
+      token_bytes;  // [one past the highest vocabulary id]; empty for unused ids
+  std::array<int32_t, 256> byte_ids{};  // the token of each single byte, -1: none
+  std::vector<BpeMerge> merges;         // in rank order
   std::vector<AddedToken> added_tokens;
   std::vector<SplitRule> split_rules;
 };
 
-// INVALID_ARGUMENT: names the key that is missing, of a wrong kind, or of a value that is not supported.
+// INVALID_ARGUMENT: names the key that is missing, of a wrong kind, or of a value that is not
+// supported.
 absl::StatusOr<TokenizerSpec> ParseTokenizerJson(std::string_view json);
 
 struct SpecialTokenNames {
   std::string bos = "<｜begin▁of▁sentence｜>";
   std::string eos = "<｜end▁of▁sentence｜>";
-  std::string pad;                                // empty: none is named, so the processor adds its own:
+  std::string pad;  // empty: none is named, so the processor adds its own:
   std::string processor_pad = "<｜▁pad▁｜>";
 };
 
-// tokenizer_config.json counts before special_tokens_map.json; an empty text is a file that does not exist.
+// tokenizer_config.json counts before special_tokens_map.json; an empty text is a file that does
+// not exist.
 absl::StatusOr<SpecialTokenNames> ParseSpecialTokenNames(std::string_view tokenizer_config_json,
                                                          std::string_view special_tokens_map_json,
                                                          std::string_view processor_config_json);

@@ -30,7 +30,8 @@ bool IsPythonSpace(char32_t c) {
 
 bool IsContinuation(char c) { return (static_cast<uint8_t>(c) & 0xC0) == 0x80; }
 
-// Appends the decoding of bytes to *out and returns how many bytes at the end are an incomplete character.
+// Appends the decoding of bytes to *out and returns how many bytes at the end are an incomplete
+// character.
 size_t AppendLossy(std::string_view bytes, std::string* out) {
   while (!bytes.empty()) {
     const Utf8Part part = ReadUtf8Part(bytes);

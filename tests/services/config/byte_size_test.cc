@@ -15,13 +15,15 @@ TEST(ByteSize, ReadsUnits) {
 }
 
 TEST(ByteSize, RefusesWhatIsNoSize) {
-  for (const char* text : {"", "MiB", "-1", "1.5GiB", "1 apple", "1mib", "9223372036854775808", "8388608TiB", "0x10"}) {
+  for (const char* text : {"", "MiB", "-1", "1.5GiB", "1 apple", "1mib", "9223372036854775808",
+                           "8388608TiB", "0x10"}) {
     EXPECT_EQ(ParseByteSize(text).status().code(), absl::StatusCode::kInvalidArgument) << text;
   }
 }
 
 TEST(ByteSize, FormatsWhatItReads) {
-  for (int64_t bytes : {int64_t{0}, int64_t{1}, int64_t{1000}, int64_t{1024}, int64_t{1536}, int64_t{1} << 30, (int64_t{1} << 31) - 1}) {
+  for (int64_t bytes : {int64_t{0}, int64_t{1}, int64_t{1000}, int64_t{1024}, int64_t{1536},
+                        int64_t{1} << 30, (int64_t{1} << 31) - 1}) {
     EXPECT_EQ(ParseByteSize(FormatByteSize(bytes)).value(), bytes);
   }
   EXPECT_EQ(FormatByteSize(20 << 20), "20MiB");

@@ -56,18 +56,23 @@ worker: {compute: f32, kv_cache_bytes: 2 GiB}
 }
 
 TEST(Config, ErrorsNameFileLineKeyAndRange) {
-  EXPECT_EQ(ErrorOf("gateway:\n  max_images: 65\n"), "c.yaml:2: gateway.max_images: 65 is not in [0, 64]");
-  EXPECT_THAT(ErrorOf("gateway:\n  max_images: many\n"), HasSubstr("c.yaml:2: gateway.max_images: \"many\" is not an integer"));
+  EXPECT_EQ(ErrorOf("gateway:\n  max_images: 65\n"),
+            "c.yaml:2: gateway.max_images: 65 is not in [0, 64]");
+  EXPECT_THAT(ErrorOf("gateway:\n  max_images: many\n"),
+              HasSubstr("c.yaml:2: gateway.max_images: \"many\" is not an integer"));
   EXPECT_THAT(ErrorOf("gateway:\n  max_images: 1.5\n"), HasSubstr("not an integer"));
   EXPECT_THAT(ErrorOf("gateway:\n  max_images:\n"), HasSubstr("expected an integer"));
   EXPECT_THAT(ErrorOf("gateway:\n  max_images: [1]\n"), HasSubstr("expected an integer"));
   EXPECT_THAT(ErrorOf("workers: 0\n"), HasSubstr("c.yaml:1: workers: 0 is not in [1, 64]"));
   EXPECT_THAT(ErrorOf("workers: 99999999999999999999\n"), HasSubstr("not an integer in [1, 64]"));
-  EXPECT_THAT(ErrorOf("gateway:\n\n  reflection: yes\n"), HasSubstr("c.yaml:3: gateway.reflection: \"yes\" is not true or false"));
-  EXPECT_THAT(ErrorOf("worker: {kv_cache_bytes: 1 apple}\n"), HasSubstr("worker.kv_cache_bytes: \"1 apple\" is no byte size"));
+  EXPECT_THAT(ErrorOf("gateway:\n\n  reflection: yes\n"),
+              HasSubstr("c.yaml:3: gateway.reflection: \"yes\" is not true or false"));
+  EXPECT_THAT(ErrorOf("worker: {kv_cache_bytes: 1 apple}\n"),
+              HasSubstr("worker.kv_cache_bytes: \"1 apple\" is no byte size"));
   EXPECT_THAT(ErrorOf("router: {policy: best}\n"),
               HasSubstr("router.policy: \"best\" is not one of: least_tokens, round_robin"));
-  EXPECT_THAT(ErrorOf("gateway: {listen: localhost}\n"), HasSubstr("gateway.listen: \"localhost\" is not host:port"));
+  EXPECT_THAT(ErrorOf("gateway: {listen: localhost}\n"),
+              HasSubstr("gateway.listen: \"localhost\" is not host:port"));
   EXPECT_THAT(ErrorOf("gateway: {listen: \"\"}\n"), HasSubstr("gateway.listen"));
   EXPECT_THAT(ErrorOf("gateway: {listen: \"a:70000\"}\n"), HasSubstr("[0, 65535]"));
   EXPECT_THAT(ErrorOf("gateway: {listen: \"::1:80\"}\n"), HasSubstr("host:port"));
@@ -84,16 +89,20 @@ TEST(Config, UnknownKeysNameTheNearest) {
 }
 
 TEST(Config, RefusesRepeatedKeysAndBrokenYaml) {
-  EXPECT_THAT(ErrorOf("workers: 1\nworkers: 2\n"), HasSubstr("c.yaml:2: workers: the key is given twice"));
+  EXPECT_THAT(ErrorOf("workers: 1\nworkers: 2\n"),
+              HasSubstr("c.yaml:2: workers: the key is given twice"));
   EXPECT_THAT(ErrorOf("gateway: {\n"), HasSubstr("not valid YAML"));
   EXPECT_THAT(ErrorOf("a: b: c\n"), HasSubstr("c.yaml:1: not valid YAML"));
 }
 
 TEST(Config, ChecksValuesAgainstEachOther) {
   EXPECT_THAT(ErrorOf("router: {lease_ms: 1000, heartbeat_interval_ms: 400}\n"),
-              HasSubstr("c.yaml: router.heartbeat_interval_ms: 400 is more than a third of router.lease_ms (1000)"));
-  EXPECT_THAT(ErrorOf("gateway: {max_message_bytes: 1MiB, max_image_bytes: 2MiB}\n"), HasSubstr("gateway.max_image_bytes"));
-  EXPECT_THAT(ErrorOf("worker: {max_step_tokens: 8, max_batch_sequences: 9}\n"), HasSubstr("worker.max_step_tokens"));
+              HasSubstr("c.yaml: router.heartbeat_interval_ms: 400 is more than a third of "
+                        "router.lease_ms (1000)"));
+  EXPECT_THAT(ErrorOf("gateway: {max_message_bytes: 1MiB, max_image_bytes: 2MiB}\n"),
+              HasSubstr("gateway.max_image_bytes"));
+  EXPECT_THAT(ErrorOf("worker: {max_step_tokens: 8, max_batch_sequences: 9}\n"),
+              HasSubstr("worker.max_step_tokens"));
 }
 
 TEST(Config, ValidateCatchesOverrides) {
@@ -115,7 +124,8 @@ TEST(Config, MissingFileIsNotFound) {
 TEST(Config, ExampleFileIsGeneratedLoadableAndEqualsTheDefaults) {
   std::ifstream file(TESSERA_EXAMPLE_CONFIG);
   const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  EXPECT_EQ(text, ExampleYaml()) << "deploy/config/cluster.example.yaml must be exactly ExampleYaml()";
+  EXPECT_EQ(text, ExampleYaml())
+      << "deploy/config/cluster.example.yaml must be exactly ExampleYaml()";
   const auto config = ReadClusterConfig(TESSERA_EXAMPLE_CONFIG);
   ASSERT_TRUE(config.ok()) << config.status();
   const ClusterConfig defaults;
@@ -126,7 +136,8 @@ TEST(Config, ExampleFileIsGeneratedLoadableAndEqualsTheDefaults) {
   EXPECT_EQ(config->worker.listen, defaults.worker.listen);
 }
 
-// A member that the schema forgot would silently never be read: the number of members is compared with the number of keys.
+// A member that the schema forgot would silently never be read: the number of members is compared
+// with the number of keys.
 TEST(Config, EveryMemberHasAKey) {
   const std::string text = ExampleYaml();
   const auto lines_with_key = [&](const std::string& section) {

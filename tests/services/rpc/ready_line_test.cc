@@ -15,7 +15,8 @@ TEST(ReadyLine, WritesOneJsonLineAndCloses) {
   const ssize_t count = read(pipe_fds[0], buffer, sizeof buffer);
   EXPECT_EQ(std::string(buffer, static_cast<size_t>(count)),
             "{\"address\":\"127.0.0.1:7400\",\"metrics_address\":\"127.0.0.1:9000\"}\n");
-  EXPECT_EQ(read(pipe_fds[0], buffer, sizeof buffer), 0) << "the descriptor is closed: the reader sees the end";
+  EXPECT_EQ(read(pipe_fds[0], buffer, sizeof buffer), 0)
+      << "the descriptor is closed: the reader sees the end";
   close(pipe_fds[0]);
 }
 

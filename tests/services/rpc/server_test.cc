@@ -22,12 +22,15 @@ constexpr char kName[] = "tessera.v1.RouterService";
 // Deregister answers at once; GetCluster answers when the test says so, or when it is cancelled.
 class Service final : public v1::RouterService::Service {
  public:
-  grpc::Status Deregister(grpc::ServerContext*, const v1::DeregisterRequest*, v1::DeregisterResponse*) override {
+  grpc::Status Deregister(grpc::ServerContext*, const v1::DeregisterRequest*,
+                          v1::DeregisterResponse*) override {
     return grpc::Status::OK;
   }
-  grpc::Status GetCluster(grpc::ServerContext* context, const v1::GetClusterRequest*, v1::Cluster*) override {
+  grpc::Status GetCluster(grpc::ServerContext* context, const v1::GetClusterRequest*,
+                          v1::Cluster*) override {
     entered.Notify();
-    while (!context->IsCancelled() && !release.WaitForNotificationWithTimeout(absl::Milliseconds(1))) {
+    while (!context->IsCancelled() &&
+           !release.WaitForNotificationWithTimeout(absl::Milliseconds(1))) {
     }
     return context->IsCancelled() ? grpc::Status::CANCELLED : grpc::Status::OK;
   }
@@ -35,7 +38,8 @@ class Service final : public v1::RouterService::Service {
   absl::Notification release;
 };
 
-absl::StatusOr<std::unique_ptr<Server>> StartServer(Service& service, const std::string& listen = "127.0.0.1:0") {
+absl::StatusOr<std::unique_ptr<Server>> StartServer(Service& service,
+                                                    const std::string& listen = "127.0.0.1:0") {
   ServerOptions options;
   options.listen = listen;
   options.health_services = {kName};
@@ -44,7 +48,8 @@ absl::StatusOr<std::unique_ptr<Server>> StartServer(Service& service, const std:
   return Server::Start(options, {&service});
 }
 
-// grpc.health.v1.Health/Check by hand: request {1: name}, response {1: status}. Returns 1 SERVING, 2 NOT_SERVING, or minus the error code.
+// grpc.health.v1.Health/Check by hand: request {1: name}, response {1: status}. Returns 1 SERVING,
+// 2 NOT_SERVING, or minus the error code.
 int Health(const std::shared_ptr<grpc::Channel>& channel, const std::string& name) {
   std::string bytes;
   if (!name.empty()) bytes = std::string("\x0a") + static_cast<char>(name.size()) + name;
@@ -89,7 +94,8 @@ TEST(Server, AddressInUseIsNamed) {
   EXPECT_EQ(second.status().code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(second.status().message()), HasSubstr((*first)->address()));
   EXPECT_THAT(std::string(second.status().message()), HasSubstr("in use"));
-  EXPECT_EQ(StartServer(other, "no.such.host.invalid:1").status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(StartServer(other, "no.such.host.invalid:1").status().code(),
+            absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(StartServer(other, "nonsense").status().code(), absl::StatusCode::kInvalidArgument);
 }
 
@@ -115,7 +121,8 @@ TEST(Server, RefusesMessagesBeyondTheLimit) {
   request.set_worker_id(std::string(2 << 20, 'x'));
   v1::DeregisterResponse response;
   grpc::ClientContext context;
-  EXPECT_EQ(stub->Deregister(&context, request, &response).error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(stub->Deregister(&context, request, &response).error_code(),
+            grpc::StatusCode::RESOURCE_EXHAUSTED);
   grpc::ClientContext again;
   EXPECT_TRUE(stub->Deregister(&again, {}, &response).ok()) << "the server is alive";
 }

@@ -21,7 +21,8 @@ TEST(GrpcStatus, CodesAndMessagesSurviveBothWays) {
 }
 
 TEST(GrpcStatus, UnknownCodesAndBrokenDetailsAreHarmless) {
-  const absl::Status status = FromGrpcStatus(grpc::Status(static_cast<grpc::StatusCode>(77), "odd", "\xff\xff\xff"));
+  const absl::Status status =
+      FromGrpcStatus(grpc::Status(static_cast<grpc::StatusCode>(77), "odd", "\xff\xff\xff"));
   EXPECT_EQ(status.code(), absl::StatusCode::kUnknown);
   EXPECT_EQ(status.message(), "odd");
 }
@@ -41,7 +42,8 @@ TEST(GrpcStatus, DetailsTravel) {
 
 // Byte for byte what the public messages would be: a stranger decodes it with his own copy.
 TEST(GrpcStatus, DetailsHaveThePublicWireFormat) {
-  const grpc::Status sent = ToGrpcStatus(WithRetryDelay(absl::ResourceExhaustedError("full"), absl::Seconds(2)));
+  const grpc::Status sent =
+      ToGrpcStatus(WithRetryDelay(absl::ResourceExhaustedError("full"), absl::Seconds(2)));
   google::rpc::Status details;
   ASSERT_TRUE(details.ParseFromString(sent.error_details()));
   EXPECT_EQ(details.code(), 8);

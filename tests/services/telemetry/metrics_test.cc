@@ -43,7 +43,8 @@ TEST(Metrics, AdvanceToFollowsATotal) {
 
 TEST(Metrics, LabelsAreBounded) {
   Metrics metrics(Component::kGateway);
-  for (int i = 0; i < 100; ++i) metrics.Get(CounterId::kRequests, "made up " + std::to_string(i)).Add();
+  for (int i = 0; i < 100; ++i)
+    metrics.Get(CounterId::kRequests, "made up " + std::to_string(i)).Add();
   EXPECT_THAT(metrics.Text(), HasSubstr("tessera_requests_total{code=\"other\"} 100"));
   EXPECT_THAT(metrics.Text(), Not(HasSubstr("made up")));
 }
@@ -52,7 +53,8 @@ TEST(Metrics, OnlyTheComponentsRowsExist) {
   Metrics metrics(Component::kRouter);
   metrics.Get(CounterId::kPlacements, "ok").Add();
   EXPECT_THAT(metrics.Text(), Not(HasSubstr("tessera_step_seconds")));
-  EXPECT_DEATH(metrics.Get(HistogramId::kStep), "tessera_step_seconds is not a metric of the router");
+  EXPECT_DEATH(metrics.Get(HistogramId::kStep),
+               "tessera_step_seconds is not a metric of the router");
 }
 
 TEST(Metrics, DefaultHandlesDoNothing) {
@@ -90,7 +92,8 @@ std::string HttpGet(int port) {
   EXPECT_EQ(write(fd, request.data(), request.size()), static_cast<ssize_t>(request.size()));
   std::string answer;
   char buffer[4096];
-  for (ssize_t count; (count = read(fd, buffer, sizeof buffer)) > 0;) answer.append(buffer, static_cast<size_t>(count));
+  for (ssize_t count; (count = read(fd, buffer, sizeof buffer)) > 0;)
+    answer.append(buffer, static_cast<size_t>(count));
   close(fd);
   return answer;
 }

@@ -88,7 +88,9 @@ TEST(PlanStep, KeepsItsBoundsOnRandomInputAndTheOldestAlwaysGains) {
   std::mt19937 random(1);
   for (int round = 0; round < 5000; ++round) {
     SCOPED_TRACE(round);
-    const StepLimits limits{1 + random() % 5, 8 + random() % 20, 1 + random() % 12};
+    const StepLimits limits{static_cast<int64_t>(1 + random() % 5),
+                            static_cast<int64_t>(8 + random() % 20),
+                            static_cast<int64_t>(1 + random() % 12)};
     std::vector<std::vector<ImageView>> images(1 + random() % 8);
     std::vector<SequenceView> views;
     for (auto& list : images) {

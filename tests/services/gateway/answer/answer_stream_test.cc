@@ -22,14 +22,18 @@ class AnswerStreamTest : public ::testing::Test {
  protected:
   static void SetUpTestSuite() { tokenizer_ = LoadTokenizer("small_v3").release(); }
 
-  std::vector<int32_t> Encode(const std::string& text) { return *tokenizer_->Encode(text, prompt::AddedTokens::kAll); }
+  std::vector<int32_t> Encode(const std::string& text) {
+    return *tokenizer_->Encode(text, prompt::AddedTokens::kAll);
+  }
 
   static const prompt::Tokenizer* tokenizer_;
 };
-const prompt::Tokenizer* AnswerStreamTest::tokenizer_ = nullptr;  // shared by the suite, never freed
+const prompt::Tokenizer* AnswerStreamTest::tokenizer_ =
+    nullptr;  // shared by the suite, never freed
 
 TEST_F(AnswerStreamTest, StreamsEqualTheGoldenDecoding) {
-  for (const nlohmann::json& line : testing::ReadGoldenLines(GoldenPath("tokenizers/small_v3.stream.jsonl.gz"))) {
+  for (const nlohmann::json& line :
+       testing::ReadGoldenLines(GoldenPath("tokenizers/small_v3.stream.jsonl.gz"))) {
     const auto ids = line["ids"].get<std::vector<int32_t>>();
     AnswerStream stream(*tokenizer_, {});
     std::string text;

@@ -10,7 +10,8 @@ namespace {
 
 using ::testing::HasSubstr;
 
-std::vector<Box> ParseInPortions(const std::string& text, size_t portion, std::vector<ImageSize> sizes = {{640, 480}}) {
+std::vector<Box> ParseInPortions(const std::string& text, size_t portion,
+                                 std::vector<ImageSize> sizes = {{640, 480}}) {
   BoxParser parser(std::move(sizes));
   std::vector<Box> boxes;
   for (size_t at = 0; at < text.size(); at += portion) {
@@ -26,17 +27,20 @@ std::vector<Box> ParseInPortions(const std::string& text, size_t portion, std::v
 
 std::vector<Box> Parse(const std::string& text) { return ParseInPortions(text, text.size() + 1); }
 
-std::vector<Box> ParseList(const std::string& list) { return Parse("<|ref|>a<|/ref|><|det|>" + list + "<|/det|>"); }
+std::vector<Box> ParseList(const std::string& list) {
+  return Parse("<|ref|>a<|/ref|><|det|>" + list + "<|/det|>");
+}
 
 TEST(BoxParser, ReadsAWellFormedBox) {
-  const std::vector<Box> boxes = Parse("Here: <|ref|>the giraffe<|/ref|><|det|>[[100, 200, 300, 999]]<|/det|>.");
+  const std::vector<Box> boxes =
+      Parse("Here: <|ref|>the giraffe<|/ref|><|det|>[[100, 200, 300, 999]]<|/det|>.");
   ASSERT_EQ(boxes.size(), 1u);
   EXPECT_EQ(boxes[0].phrase, "the giraffe");
   EXPECT_TRUE(boxes[0].valid) << boxes[0].invalid_reason;
   EXPECT_EQ(boxes[0].x1, 100);
   EXPECT_EQ(boxes[0].y2, 999);
-  EXPECT_EQ(boxes[0].pixel_x1, 64);   // int(100 / 999 * 640)
-  EXPECT_EQ(boxes[0].pixel_y1, 96);   // int(200 / 999 * 480)
+  EXPECT_EQ(boxes[0].pixel_x1, 64);  // int(100 / 999 * 640)
+  EXPECT_EQ(boxes[0].pixel_y1, 96);  // int(200 / 999 * 480)
   EXPECT_EQ(boxes[0].pixel_x2, 192);
   EXPECT_EQ(boxes[0].pixel_y2, 480);
   EXPECT_EQ(boxes[0].raw, "[100, 200, 300, 999]");
@@ -66,17 +70,23 @@ TEST_P(MalformedBoxes, ComeBackWithAReason) {
 }
 
 // What users of this model have seen, and what an unlucky sampler can make.
-INSTANTIATE_TEST_SUITE_P(
-    Seen, MalformedBoxes,
-    ::testing::Values(Malformed{"[[470,]]", "1 number instead of 4"}, Malformed{"[[1, 2, 3]]", "3 numbers instead of 4"},
-                      Malformed{"[[1, 2, 3, 4, 5]]", "5 numbers instead of 4"},
-                      Malformed{"[[1234567890123, 2, 3, 4]]", "a number of 13 digits"},
-                      Malformed{"[[1, 2, 1203, 4]]", "1203 is above 999"}, Malformed{"[[-5, 2, 3, 4]]", "-5 is below 0"},
-                      Malformed{"[[9, 2, 3, 4]]", "x2 < x1"}, Malformed{"[[1, 9, 3, 4]]", "y2 < y1"},
-                      Malformed{"[[[1, 2, 3, 4]]]", "nested lists"}, Malformed{"[1, 2, 3, 4]", "not inside a list of boxes"},
-                      Malformed{"[[1, 2, 3, x]]", "not a number"}, Malformed{"[[1, , 3, 4]]", "a number is missing"},
-                      Malformed{"[[1, 2, 3, 4", "a bracket is not closed"}, Malformed{"1, 2, 3, 4", "no list of numbers"},
-                      Malformed{"", "no list of numbers"}));
+INSTANTIATE_TEST_SUITE_P(Seen, MalformedBoxes,
+                         ::testing::Values(Malformed{"[[470,]]", "1 number instead of 4"},
+                                           Malformed{"[[1, 2, 3]]", "3 numbers instead of 4"},
+                                           Malformed{"[[1, 2, 3, 4, 5]]", "5 numbers instead of 4"},
+                                           Malformed{"[[1234567890123, 2, 3, 4]]",
+                                                     "a number of 13 digits"},
+                                           Malformed{"[[1, 2, 1203, 4]]", "1203 is above 999"},
+                                           Malformed{"[[-5, 2, 3, 4]]", "-5 is below 0"},
+                                           Malformed{"[[9, 2, 3, 4]]", "x2 < x1"},
+                                           Malformed{"[[1, 9, 3, 4]]", "y2 < y1"},
+                                           Malformed{"[[[1, 2, 3, 4]]]", "nested lists"},
+                                           Malformed{"[1, 2, 3, 4]", "not inside a list of boxes"},
+                                           Malformed{"[[1, 2, 3, x]]", "not a number"},
+                                           Malformed{"[[1, , 3, 4]]", "a number is missing"},
+                                           Malformed{"[[1, 2, 3, 4", "a bracket is not closed"},
+                                           Malformed{"1, 2, 3, 4", "no list of numbers"},
+                                           Malformed{"", "no list of numbers"}));
 
 TEST(BoxParser, AnEmptyListIsNoBox) { EXPECT_TRUE(ParseList("[]").empty()); }
 
@@ -95,8 +105,9 @@ TEST(BoxParser, ABoxWithoutAPhraseIsInvalidButRead) {
 }
 
 TEST(BoxParser, UnclosedTagsDoNotSwallowTheRest) {
-  const std::vector<Box> boxes =
-      Parse("<|ref|>a<|/ref|><|det|>[[1, 2<|ref|>b<|/ref|><|det|>[[1, 2, 3, 4]]<|/det|><|ref|>c<|/ref|><|det|>[[5");
+  const std::vector<Box> boxes = Parse(
+      "<|ref|>a<|/ref|><|det|>[[1, 2<|ref|>b<|/ref|><|det|>[[1, 2, 3, "
+      "4]]<|/det|><|ref|>c<|/ref|><|det|>[[5");
   ASSERT_EQ(boxes.size(), 3u);
   EXPECT_EQ(boxes[0].invalid_reason, "<|det|> is not closed");
   EXPECT_EQ(boxes[0].raw, "[[1, 2");
@@ -114,22 +125,25 @@ TEST(BoxParser, MemoryIsBounded) {
 }
 
 TEST(BoxParser, BoxesBelongToTheLastPicture) {
-  const std::vector<Box> boxes = ParseInPortions("<|ref|>a<|/ref|><|det|>[[0, 0, 999, 999]]<|/det|>", 3, {{10, 10}, {200, 100}});
+  const std::vector<Box> boxes = ParseInPortions(
+      "<|ref|>a<|/ref|><|det|>[[0, 0, 999, 999]]<|/det|>", 3, {{10, 10}, {200, 100}});
   ASSERT_EQ(boxes.size(), 1u);
   EXPECT_EQ(boxes[0].image_index, 1);
   EXPECT_EQ(boxes[0].pixel_x2, 200);
 }
 
 TEST(BoxParser, WithoutPicturesNoBoxIsValid) {
-  const std::vector<Box> boxes = ParseInPortions("<|ref|>a<|/ref|><|det|>[[1, 2, 3, 4]]<|/det|>", 99, {});
+  const std::vector<Box> boxes =
+      ParseInPortions("<|ref|>a<|/ref|><|det|>[[1, 2, 3, 4]]<|/det|>", 99, {});
   ASSERT_EQ(boxes.size(), 1u);
   EXPECT_EQ(boxes[0].invalid_reason, "no picture");
 }
 
 // Random soups of tags and digits: never a crash, and the same boxes however the text is cut.
 TEST(BoxParser, PortionsMakeNoDifference) {
-  const std::vector<std::string> pieces = {"<|ref|>", "<|/ref|>", "<|det|>", "<|/det|>", "[", "]", "12", "999", ", ",
-                                           "<|", "|>", "é", std::string(1, '\0'), "giraffe", "-", "."};
+  const std::vector<std::string> pieces = {
+      "<|ref|>", "<|/ref|>", "<|det|>", "<|/det|>",           "[",       "]", "12", "999", ", ",
+      "<|",      "|>",       "é",       std::string(1, '\0'), "giraffe", "-", "."};
   std::mt19937 random(11);
   for (int round = 0; round < 3000; ++round) {
     std::string text;

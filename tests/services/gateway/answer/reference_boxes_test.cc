@@ -22,7 +22,8 @@ TEST(ReferenceBoxes, EqualTheOfficialParserOnEveryGoldenCase) {
     for (size_t i = 0; i < boxes->size(); ++i) {
       const ReferenceBox& box = (*boxes)[i];
       EXPECT_EQ(box.label, one["boxes"][i]["label"].get<std::string>());
-      EXPECT_EQ((std::vector<int64_t>{box.x1, box.y1, box.x2, box.y2}), one["boxes"][i]["box"].get<std::vector<int64_t>>())
+      EXPECT_EQ((std::vector<int64_t>{box.x1, box.y1, box.x2, box.y2}),
+                one["boxes"][i]["box"].get<std::vector<int64_t>>())
           << response;
     }
   }

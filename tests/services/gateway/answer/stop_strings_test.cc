@@ -60,8 +60,9 @@ TEST(StopStrings, CutAtTheSamePlaceHoweverTheTextArrives) {
       at += count;
     }
     out += stops.Flush();
-    // A longer portion may hold a later stop that is complete before an earlier one is: both are right places to stop, and with portions of one
-    // character only the earliest-completed is found.
+    // A longer portion may hold a later stop that is complete before an earlier one is: both are
+    // right places to stop, and with portions of one character only the earliest-completed is
+    // found.
     if (cut == std::string::npos) {
       EXPECT_EQ(out, text);
     } else {

@@ -73,7 +73,8 @@ TEST_F(GatewayTest, TheSameWorkerIsTriedAgainWhenItIsTheOnlyOne) {
   EXPECT_GT(worker.calls, 1);
 }
 
-// A worker that was killed: the router names its address until the lease ends. A new one registers under the same id.
+// A worker that was killed: the router names its address until the lease ends. A new one registers
+// under the same id.
 TEST_F(GatewayTest, AWorkerThatDiesAndComesBackLosesNoRequest) {
   FakeWorker& before = NewWorker();
   FakeWorker& after = NewWorker();
@@ -86,7 +87,8 @@ TEST_F(GatewayTest, AWorkerThatDiesAndComesBackLosesNoRequest) {
     while (before.calls == 0) absl::SleepFor(absl::Milliseconds(1));
     workers_[0]->Drain(absl::Now());
     // The gateway is sent to the dead address several times more, in vain.
-    while (registry_.Snapshot().workers[0].reserved_requests < 6) absl::SleepFor(absl::Milliseconds(1));
+    while (registry_.Snapshot().workers[0].reserved_requests < 6)
+      absl::SleepFor(absl::Milliseconds(1));
     registry_.Deregister(WorkerId("a"));
     AddWorker("a", after);
   });
@@ -114,7 +116,8 @@ TEST_F(GatewayTest, NoWorkerIsAnHonestErrorWithoutAddresses) {
   StartGateway();
   const Answer answer = Generate(Ask("What?"));
   EXPECT_EQ(answer.status.error_code(), grpc::StatusCode::UNAVAILABLE);
-  EXPECT_EQ(answer.status.error_message(), "no worker can serve the request now: no worker is registered");
+  EXPECT_EQ(answer.status.error_message(),
+            "no worker can serve the request now: no worker is registered");
   ExpectNothingLeaks();
 }
 
@@ -123,7 +126,8 @@ TEST_F(GatewayTest, NoRouterIsAnErrorWithoutAddresses) {
   StartGateway();
   const Answer answer = Generate(Ask("What?"));
   EXPECT_EQ(answer.status.error_code(), grpc::StatusCode::UNAVAILABLE);
-  EXPECT_EQ(answer.status.error_message(), "no worker can serve the request now: the router does not answer");
+  EXPECT_EQ(answer.status.error_message(),
+            "no worker can serve the request now: the router does not answer");
 }
 
 TEST_F(GatewayTest, AnAnswerWhoseEndWasLostIsComplete) {

@@ -1,4 +1,5 @@
-// A whole loopback cluster in one process: the real gateway, the real router service, and fake workers that answer from a script.
+// A whole loopback cluster in one process: the real gateway, the real router service, and fake
+// workers that answer from a script.
 #ifndef TESSERA_TESTS_SERVICES_GATEWAY_API_GATEWAY_FIXTURE_H_
 #define TESSERA_TESTS_SERVICES_GATEWAY_API_GATEWAY_FIXTURE_H_
 
@@ -28,13 +29,15 @@ namespace tessera::gateway {
 
 inline const std::string kModelDir = std::string(TESSERA_FIXTURES) + "/golden/models/tiny_mha";
 
-// Gives token `position` of the script, whatever the prompt is: as a true worker does when it is given the same prefix.
+// Gives token `position` of the script, whatever the prompt is: as a true worker does when it is
+// given the same prefix.
 class FakeWorker final : public v1::WorkerService::Service {
  public:
   std::vector<int32_t> script;
-  int64_t break_after = -1;                  // the stream breaks after so many tokens of this call
-  std::atomic<bool> hang{false};             // sends the script without its end, then waits for the cancellation
-  grpc::Status refusal;                      // not OK: returned at once
+  int64_t break_after = -1;  // the stream breaks after so many tokens of this call
+  std::atomic<bool> hang{
+      false};            // sends the script without its end, then waits for the cancellation
+  grpc::Status refusal;  // not OK: returned at once
   std::atomic<int> calls{0};
   std::atomic<int> cancelled{0};
   std::vector<v1::DecodeRequest> requests() {
@@ -50,10 +53,13 @@ class FakeWorker final : public v1::WorkerService::Service {
       requests_.push_back(*request);
     }
     if (!refusal.ok()) return refusal;
-    const int64_t begin = request->prompt().token_ids_size() - request->prompt().num_prompt_tokens();
-    const auto end = std::min<int64_t>(static_cast<int64_t>(script.size()), request->sampling().max_tokens());
+    const int64_t begin =
+        request->prompt().token_ids_size() - request->prompt().num_prompt_tokens();
+    const auto end =
+        std::min<int64_t>(static_cast<int64_t>(script.size()), request->sampling().max_tokens());
     for (int64_t position = begin; position < end; ++position) {
-      if (break_after >= 0 && position - begin >= break_after) return grpc::Status(grpc::StatusCode::UNAVAILABLE, "ipv4:10.1.2.3 gone");
+      if (break_after >= 0 && position - begin >= break_after)
+        return grpc::Status(grpc::StatusCode::UNAVAILABLE, "ipv4:10.1.2.3 gone");
       v1::DecodeResponse response;
       v1::DecodedTokens& tokens = *response.mutable_tokens();
       tokens.set_first_position(static_cast<int32_t>(position));
@@ -75,7 +81,8 @@ class FakeWorker final : public v1::WorkerService::Service {
     }
     v1::DecodeResponse response;
     const bool length = end < static_cast<int64_t>(script.size());
-    response.mutable_finished()->set_reason(length ? v1::FINISH_REASON_LENGTH : v1::FINISH_REASON_STOP);
+    response.mutable_finished()->set_reason(length ? v1::FINISH_REASON_LENGTH
+                                                   : v1::FINISH_REASON_STOP);
     response.mutable_finished()->mutable_usage()->set_cached_tokens(2);
     writer->Write(response);
     return grpc::Status::OK;
@@ -89,9 +96,9 @@ class FakeWorker final : public v1::WorkerService::Service {
 // What a client got.
 struct Answer {
   grpc::Status status;
-  std::string request_id;                    // of the initial metadata
+  std::string request_id;  // of the initial metadata
   v1::Started started;
-  std::vector<std::string> texts = std::vector<std::string>(8);       // by choice
+  std::vector<std::string> texts = std::vector<std::string>(8);  // by choice
   std::vector<std::vector<int32_t>> ids = std::vector<std::vector<int32_t>>(8);
   std::vector<v1::TokenLogprobs> logprobs;
   std::vector<v1::Box> boxes;
@@ -118,7 +125,8 @@ class GatewayTest : public ::testing::Test {
   }
 
   void SetUp() override {
-    route_service_ = router::MakeRouteService(registry_, {absl::Hours(1), absl::Seconds(1), &router::ChooseRoundRobin}, router_metrics_);
+    route_service_ = router::MakeRouteService(
+        registry_, {absl::Hours(1), absl::Seconds(1), &router::ChooseRoundRobin}, router_metrics_);
     rpc::ServerOptions options;
     options.listen = "127.0.0.1:0";
     router_ = rpc::Server::Start(options, {route_service_.get()}).value();
@@ -134,16 +142,19 @@ class GatewayTest : public ::testing::Test {
     auto gateway = GatewayServer::Start(config_, dispatch_);
     ASSERT_TRUE(gateway.ok()) << gateway.status();
     gateway_ = *std::move(gateway);
-    stub_ = v1::InferenceService::NewStub(grpc::CreateChannel(gateway_->address(), grpc::InsecureChannelCredentials()));
+    stub_ = v1::InferenceService::NewStub(
+        grpc::CreateChannel(gateway_->address(), grpc::InsecureChannelCredentials()));
   }
   FakeWorker& NewWorker() { return fakes_.emplace_back(); }
-  void AddWorker(const std::string& id, FakeWorker& worker, const std::string& numerics = "f32/test") {
+  void AddWorker(const std::string& id, FakeWorker& worker,
+                 const std::string& numerics = "f32/test") {
     rpc::ServerOptions options;
     options.listen = "127.0.0.1:0";
     workers_.push_back(rpc::Server::Start(options, {&worker}).value());
     Register(id, workers_.back()->address(), numerics);
   }
-  void Register(const std::string& id, const std::string& address, const std::string& numerics = "f32/test") {
+  void Register(const std::string& id, const std::string& address,
+                const std::string& numerics = "f32/test") {
     router::WorkerDescription description;
     description.id = WorkerId(id);
     description.address = address;
@@ -177,8 +188,10 @@ class GatewayTest : public ::testing::Test {
       if (event.has_started()) answer.started = event.started();
       if (event.has_text()) {
         answer.texts[choice] += event.text().text();
-        answer.ids[choice].insert(answer.ids[choice].end(), event.text().token_ids().begin(), event.text().token_ids().end());
-        answer.logprobs.insert(answer.logprobs.end(), event.text().logprobs().begin(), event.text().logprobs().end());
+        answer.ids[choice].insert(answer.ids[choice].end(), event.text().token_ids().begin(),
+                                  event.text().token_ids().end());
+        answer.logprobs.insert(answer.logprobs.end(), event.text().logprobs().begin(),
+                               event.text().logprobs().end());
       }
       if (event.has_box()) answer.boxes.push_back(event.box());
       if (event.has_finished()) {
@@ -197,7 +210,8 @@ class GatewayTest : public ::testing::Test {
   // Nothing is left of any call, here and at the workers.
   void ExpectNothingLeaks() {
     const absl::Time give_up = absl::Now() + absl::Seconds(10);
-    while ((gateway_->in_flight() > 0 || gateway_->active_sequences() > 0) && absl::Now() < give_up) absl::SleepFor(absl::Milliseconds(1));
+    while ((gateway_->in_flight() > 0 || gateway_->active_sequences() > 0) && absl::Now() < give_up)
+      absl::SleepFor(absl::Milliseconds(1));
     EXPECT_EQ(gateway_->in_flight(), 0);
     EXPECT_EQ(gateway_->active_sequences(), 0);
   }

@@ -57,8 +57,11 @@ TEST_F(GatewayTest, BoxesComeAsEventsAndTagsCanBeStripped) {
   v1::GenerateRequest request = Ask("Where?");
   request.mutable_grounding()->set_strip_tags(true);
   // A 2 × 2 BMP, 24 bits.
-  const std::string bmp("BM\x46\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x02\0\0\0\x02\0\0\0\x01\0\x18\0\0\0\0\0\x10\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
-                        "\1\2\3\4\5\6\0\0\1\2\3\4\5\6\0\0", 70);
+  const std::string bmp(
+      "BM\x46\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x02\0\0\0\x02\0\0\0\x01\0\x18\0\0\0\0\0\x10\0\0\0\0"
+      "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+      "\1\2\3\4\5\6\0\0\1\2\3\4\5\6\0\0",
+      70);
   request.mutable_messages(0)->add_content()->mutable_image()->set_data(bmp);
   const Answer answer = Generate(request);
   ASSERT_TRUE(answer.status.ok()) << answer.status.error_message();
@@ -105,7 +108,8 @@ TEST_F(GatewayTest, LogprobsComePerToken) {
     EXPECT_EQ(answer.logprobs[i].token().token_id(), worker.script[i]);
     EXPECT_EQ(answer.logprobs[i].token().logprob(), -0.5f);
     EXPECT_EQ(answer.logprobs[i].top_size(), 2);
-    EXPECT_EQ(answer.logprobs[i].top(0).token_bytes(), std::string(Processor().tokenizer().TokenBytes(100)));
+    EXPECT_EQ(answer.logprobs[i].top(0).token_bytes(),
+              std::string(Processor().tokenizer().TokenBytes(100)));
   }
 }
 

@@ -17,13 +17,16 @@ TEST(Sampling, DefaultsArePlainGreedy) {
   EXPECT_EQ(decode->stop_token_ids(0), 1);
 }
 
-TEST(Sampling, TheDefaultLengthIsWhatTheContextLeaves) { EXPECT_EQ(ResolveSampling({}, 4000, 4096, 1, 0)->max_tokens(), 96); }
+TEST(Sampling, TheDefaultLengthIsWhatTheContextLeaves) {
+  EXPECT_EQ(ResolveSampling({}, 4000, 4096, 1, 0)->max_tokens(), 96);
+}
 
 TEST(Sampling, TooLongSaysTheRest) {
   v1::SamplingParameters sampling;
   sampling.set_max_tokens(97);
   EXPECT_EQ(ResolveSampling(sampling, 4000, 4096, 1, 0).status().message(),
-            "sampling.max_tokens: 97 is more than the 96 tokens that the prompt of 4000 leaves of the context of 4096");
+            "sampling.max_tokens: 97 is more than the 96 tokens that the prompt of 4000 leaves of "
+            "the context of 4096");
   sampling.set_max_tokens(96);
   EXPECT_TRUE(ResolveSampling(sampling, 4000, 4096, 1, 0).ok());
 }

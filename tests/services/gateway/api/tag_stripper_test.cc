@@ -14,7 +14,8 @@ std::string Strip(const std::string& text, size_t step) {
 
 TEST(TagStripper, TakesTagsAndBoxesOutHoweverTheTextIsCut) {
   const std::string text = "a < b <|ref|>the dog<|/ref|><|det|>[[1, 2, 3, 4]]<|/det|> and <|re";
-  for (size_t step = 1; step <= text.size(); ++step) EXPECT_EQ(Strip(text, step), "a < b the dog and <|re") << step;
+  for (size_t step = 1; step <= text.size(); ++step)
+    EXPECT_EQ(Strip(text, step), "a < b the dog and <|re") << step;
 }
 
 TEST(TagStripper, AnOpenBoxEndsWithTheAnswer) { EXPECT_EQ(Strip("x<|det|>[[1, 2", 3), "x"); }

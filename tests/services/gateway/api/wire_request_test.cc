@@ -19,7 +19,8 @@ TEST(WireRequest, FindsTheFieldThatIsNoText) {
   size_t offset = 0;
   EXPECT_EQ(FindInvalidText(bytes, *v1::GenerateRequest::descriptor(), &offset), "");
   bytes[bytes.find('@')] = '\xc3';
-  EXPECT_EQ(FindInvalidText(bytes, *v1::GenerateRequest::descriptor(), &offset), "messages[2].content[1].text");
+  EXPECT_EQ(FindInvalidText(bytes, *v1::GenerateRequest::descriptor(), &offset),
+            "messages[2].content[1].text");
   EXPECT_EQ(offset, 2u);
 }
 
@@ -30,7 +31,8 @@ TEST(WireRequest, SurvivesTruncationAtEveryByte) {
   const std::string bytes = request.SerializeAsString();
   size_t offset = 0;
   for (size_t size = 0; size < bytes.size(); ++size) {
-    EXPECT_EQ(FindInvalidText(bytes.substr(0, size), *v1::GenerateRequest::descriptor(), &offset), "");
+    EXPECT_EQ(FindInvalidText(bytes.substr(0, size), *v1::GenerateRequest::descriptor(), &offset),
+              "");
   }
 }
 

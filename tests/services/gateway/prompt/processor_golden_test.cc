@@ -1,4 +1,5 @@
-// The official processor's golden cases: ids, labels, masks, grids, tile bytes and the display string.
+// The official processor's golden cases: ids, labels, masks, grids, tile bytes and the display
+// string.
 #include <gtest/gtest.h>
 
 #include <iostream>
@@ -36,9 +37,8 @@ const Tokenizer& GoldenTokenizer(const std::string& name) {
 
 TileGeometry GeometryOf(const json& golden_case, const json& resolutions) {
   TileGeometry geometry;
-  geometry.candidate_resolutions =
-      resolutions[golden_case["resolutions"].get<std::string>()]
-          .get<std::vector<std::pair<int64_t, int64_t>>>();
+  geometry.candidate_resolutions = resolutions[golden_case["resolutions"].get<std::string>()]
+                                       .get<std::vector<std::pair<int64_t, int64_t>>>();
   geometry.image_size = geometry.candidate_resolutions[0].first;
   geometry.patch_size = golden_case["patch_size"].get<int64_t>();
   geometry.downsample_ratio = 2;
@@ -46,8 +46,7 @@ TileGeometry GeometryOf(const json& golden_case, const json& resolutions) {
 }
 
 std::vector<std::string> ImageNames(const json& golden_case) {
-  std::vector<std::string> names =
-      golden_case.value("images", std::vector<std::string>());
+  std::vector<std::string> names = golden_case.value("images", std::vector<std::string>());
   for (const json& message : golden_case.value("conversation", json::array())) {
     for (const json& name : message.value("images", json::array())) names.push_back(name);
   }
@@ -138,9 +137,8 @@ TEST(ProcessorGolden, EveryCase) {
       skipped.push_back(name);
       continue;
     }
-    const absl::StatusOr<ReferencePrompt> prompt =
-        PrepareReference(GoldenTokenizer(golden_case["tokenizer"]),
-                         GeometryOf(golden_case, resolutions), request);
+    const absl::StatusOr<ReferencePrompt> prompt = PrepareReference(
+        GoldenTokenizer(golden_case["tokenizer"]), GeometryOf(golden_case, resolutions), request);
     ++compared;
     if (golden_case["expected"].contains("error")) {
       EXPECT_EQ(prompt.status().code(), absl::StatusCode::kInvalidArgument);

@@ -1,4 +1,5 @@
-// The gateway's rules beyond the reference: image parts, control tokens in text, clear errors, identities.
+// The gateway's rules beyond the reference: image parts, control tokens in text, clear errors,
+// identities.
 #include "services/gateway/prompt/prompt.h"
 
 #include <gmock/gmock.h>
@@ -10,8 +11,8 @@
 namespace tessera::prompt {
 namespace {
 
-using ::testing::HasSubstr;
 using testing::GoldenPath;
+using ::testing::HasSubstr;
 
 ContentPart Text(std::string text) { return {ContentPart::Kind::kText, std::move(text), 0}; }
 ContentPart Picture(size_t index) { return {ContentPart::Kind::kImage, "", index}; }
@@ -61,11 +62,13 @@ TEST_F(Prepare, AUserMessageAtTheEndEqualsTheReferencesEmptyAnswer) {
 }
 
 TEST_F(Prepare, AnAssistantPrefixEqualsTheReferencesPrefill) {
-  const auto prompt = Run({{Role::kUser, {Text("q")}}, {Role::kAssistant, {Text("a")}},
-                           {Role::kUser, {Text("r")}}, {Role::kAssistant, {Text(" one, ")}}});
+  const auto prompt = Run({{Role::kUser, {Text("q")}},
+                           {Role::kAssistant, {Text("a")}},
+                           {Role::kUser, {Text("r")}},
+                           {Role::kAssistant, {Text(" one, ")}}});
   ASSERT_TRUE(prompt.ok()) << prompt.status();
-  EXPECT_EQ(prompt->token_ids, Reference({{"user", "q"}, {"assistant", "a"}, {"user", "r"},
-                                          {"assistant", " one, "}}));
+  EXPECT_EQ(prompt->token_ids,
+            Reference({{"user", "q"}, {"assistant", "a"}, {"user", "r"}, {"assistant", " one, "}}));
 }
 
 TEST_F(Prepare, ImagePartsAndPlaceholdersGiveTheSamePrompt) {

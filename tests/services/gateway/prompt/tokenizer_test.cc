@@ -1,4 +1,5 @@
-// What the golden lines do not show: plain-text mode, bad input, bad files, and inputs that punish quadratic algorithms.
+// What the golden lines do not show: plain-text mode, bad input, bad files, and inputs that punish
+// quadratic algorithms.
 #include "services/gateway/prompt/tokenizer.h"
 
 #include <gmock/gmock.h>
@@ -16,8 +17,8 @@
 namespace tessera::prompt {
 namespace {
 
-using ::testing::HasSubstr;
 using testing::GoldenPath;
+using ::testing::HasSubstr;
 using testing::ReadGoldenFile;
 using testing::ReadGoldenFileOrGz;
 
@@ -43,7 +44,8 @@ TEST(Tokenizer, PlainTextModeLeavesControlTokensAsText) {
     const auto ids = tokenizer->Encode(text, AddedTokens::kNoControl);
     ASSERT_TRUE(ids.ok());
     const SpecialTokens& special = tokenizer->special();
-    for (const int32_t control : {special.user, special.assistant, special.eos, special.bos, special.pad}) {
+    for (const int32_t control :
+         {special.user, special.assistant, special.eos, special.bos, special.pad}) {
       EXPECT_EQ(std::count(ids->begin(), ids->end(), control), 0) << name;
     }
     for (const int32_t kept : {special.image, special.ref_open, special.ref_close}) {
@@ -98,10 +100,11 @@ TEST(Tokenizer, OneMegabyteOfAnythingRoundTripsQuickly) {
   for (const char* name : {"ds_v3", "ds_v2"}) {
     const auto tokenizer = LoadGolden(name);
     for (const std::string& text :
-         {Repeat("a", bytes), Repeat(" ", bytes), Repeat(" ", bytes) + "中", Repeat(" ", bytes) + "x",
-          Repeat("\n", bytes), Repeat("中", bytes), Repeat("7", bytes), Repeat("<", bytes),
-          Repeat("<|User", bytes), Repeat("e\u0301", bytes), Repeat(" \t", bytes) + "\u0E01",
-          Repeat("\u3000", bytes) + "9", Repeat("Hello, world! ", bytes)}) {
+         {Repeat("a", bytes), Repeat(" ", bytes), Repeat(" ", bytes) + "中",
+          Repeat(" ", bytes) + "x", Repeat("\n", bytes), Repeat("中", bytes), Repeat("7", bytes),
+          Repeat("<", bytes), Repeat("<|User", bytes), Repeat("e\u0301", bytes),
+          Repeat(" \t", bytes) + "\u0E01", Repeat("\u3000", bytes) + "9",
+          Repeat("Hello, world! ", bytes)}) {
       const auto start = std::chrono::steady_clock::now();
       const auto ids = tokenizer->Encode(text, AddedTokens::kAll);
       const double seconds =
@@ -118,7 +121,8 @@ TEST(TranslatePattern, MeansWhatOnigurumaMeans) {
   EXPECT_THAT(*TranslatePattern(R"(\s+$)"), ::testing::StartsWith("(?<!["));
   EXPECT_EQ(*TranslatePattern("a{,3}"), "a{0,3}");
   EXPECT_EQ(*TranslatePattern(R"([\d]x)"), R"([\p{Nd}]x)");
-  for (const char* refused : {"[a[b]]", "[a&&b]", R"(\b)", "(?x)a", "a{2}+", "[ab", R"([\S])", "\\"}) {
+  for (const char* refused :
+       {"[a[b]]", "[a&&b]", R"(\b)", "(?x)a", "a{2}+", "[ab", R"([\S])", "\\"}) {
     EXPECT_FALSE(TranslatePattern(refused).ok()) << refused;
   }
 }

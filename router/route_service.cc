@@ -81,6 +81,7 @@ absl::StatusOr<WorkerDescription> FromProto(const v1::RegisterRequest& proto) {
   description.context_tokens = proto.context_tokens();
   description.kv_block_size_tokens = proto.kv_block_size_tokens();
   description.numerics = proto.numerics();
+  description.started_at_ms = proto.started_at_ms();
   return description;
 }
 
@@ -138,8 +139,9 @@ class RouteService final : public v1::RouterService::CallbackService {
 
   ServerUnaryReactor* Heartbeat(CallbackServerContext* context, const v1::HeartbeatRequest* request,
                                 v1::HeartbeatResponse* response) override {
-    const absl::StatusOr<uint64_t> epoch = registry_.Heartbeat(
-        WorkerId(request->worker_id()), FromProto(request->load()), request->draining());
+    const absl::StatusOr<uint64_t> epoch =
+        registry_.Heartbeat(WorkerId(request->worker_id()), FromProto(request->load()),
+                            request->draining(), request->started_at_ms());
     if (epoch.ok()) {
       response->set_epoch(*epoch);
     }
@@ -149,7 +151,7 @@ class RouteService final : public v1::RouterService::CallbackService {
   ServerUnaryReactor* Deregister(CallbackServerContext* context,
                                  const v1::DeregisterRequest* request,
                                  v1::DeregisterResponse*) override {
-    registry_.Deregister(WorkerId(request->worker_id()));
+    registry_.Deregister(WorkerId(request->worker_id()), request->started_at_ms());
     return Answer(context, absl::OkStatus());
   }
 

@@ -43,7 +43,8 @@ absl::StatusOr<uint64_t> WorkerRegistry::Register(const WorkerDescription& descr
   const std::lock_guard lock(mutex_);
   DropExpired();
   const auto found = records_.find(description.id);
-  if (found != records_.end() && found->second.view.description.address != description.address) {
+  if (found != records_.end() && found->second.view.description.address != description.address &&
+      found->second.view.description.started_at_ms >= description.started_at_ms) {
     return absl::AlreadyExistsError(absl::StrCat("worker_id \"", description.id.value(),
                                                  "\" belongs to a live worker at another address"));
   }
@@ -58,11 +59,11 @@ absl::StatusOr<uint64_t> WorkerRegistry::Register(const WorkerDescription& descr
 }
 
 absl::StatusOr<uint64_t> WorkerRegistry::Heartbeat(const WorkerId& id, const WorkerLoad& load,
-                                                   bool draining) {
+                                                   bool draining, int64_t started_at_ms) {
   const std::lock_guard lock(mutex_);
   DropExpired();
   const auto found = records_.find(id);
-  if (found == records_.end()) {
+  if (found == records_.end() || started_at_ms < found->second.view.description.started_at_ms) {
     return absl::NotFoundError(
         absl::StrCat("worker_id \"", id.value(), "\" holds no lease: register again"));
   }
@@ -75,12 +76,15 @@ absl::StatusOr<uint64_t> WorkerRegistry::Heartbeat(const WorkerId& id, const Wor
   return epoch_;
 }
 
-void WorkerRegistry::Deregister(const WorkerId& id) {
+void WorkerRegistry::Deregister(const WorkerId& id, int64_t started_at_ms) {
   const std::lock_guard lock(mutex_);
-  if (records_.erase(id) > 0) {
-    ++epoch_;
-    TESSERA_LOG(kInfo).With("worker", id).With("epoch", epoch_) << "worker left";
+  const auto found = records_.find(id);
+  if (found == records_.end() || started_at_ms < found->second.view.description.started_at_ms) {
+    return;
   }
+  records_.erase(found);
+  ++epoch_;
+  TESSERA_LOG(kInfo).With("worker", id).With("epoch", epoch_) << "worker left";
 }
 
 void WorkerRegistry::Reserve(const WorkerId& id, int64_t tokens) {

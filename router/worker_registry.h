@@ -27,17 +27,19 @@ class WorkerRegistry {
   // lease: time after the last heartbeat at which a worker is gone. clock outlives the registry.
   WorkerRegistry(absl::Duration lease, const Clock& clock);
 
-  // Returns the epoch. The same id from the same address is a fresh start of that worker; the same
-  // id from another address while the lease holds is ALREADY_EXISTS. INVALID_ARGUMENT names the
-  // field that is empty or too long.
+  // Returns the epoch. The same id from the same address, or from a later start, is that worker
+  // come back: it takes the earlier one's place at once. The same id from another address that did
+  // not start later is ALREADY_EXISTS while the lease holds. INVALID_ARGUMENT names the field that
+  // is empty or too long.
   absl::StatusOr<uint64_t> Register(const WorkerDescription& description, const WorkerLoad& load);
 
-  // Renews the lease and returns the epoch. NOT_FOUND: unknown or expired. Draining is for good: it
-  // ends with the registration.
-  absl::StatusOr<uint64_t> Heartbeat(const WorkerId& id, const WorkerLoad& load, bool draining);
+  // Renews the lease and returns the epoch. NOT_FOUND: unknown, expired, or a later start has taken
+  // the id. Draining is for good: it ends with the registration.
+  absl::StatusOr<uint64_t> Heartbeat(const WorkerId& id, const WorkerLoad& load, bool draining,
+                                     int64_t started_at_ms = 0);
 
-  // The worker is gone; unknown ids are ignored.
-  void Deregister(const WorkerId& id);
+  // The worker is gone; unknown ids, and starts before the registered one, are ignored.
+  void Deregister(const WorkerId& id, int64_t started_at_ms = 0);
 
   // Counts a request that was just placed, until the worker's next heartbeat reports it. Unknown
   // ids are ignored.

@@ -36,6 +36,7 @@ struct WorkerDescription {
   int64_t context_tokens = 0;
   int64_t kv_block_size_tokens = 0;
   std::string numerics;  // ranks that differ never serve one request
+  int64_t started_at_ms = 0;  // Unix time; tells starts of the same id apart
 };
 
 // A live worker at one moment.

@@ -51,6 +51,23 @@ TEST_F(WorkerRegistryTest, RefusesTheIdOfALiveWorkerFromAnotherAddress) {
   EXPECT_TRUE(registry_.Register(Worker("a", "host:2"), {}).ok());
 }
 
+TEST_F(WorkerRegistryTest, ALaterStartTakesTheIdAtOnceAndTheEarlierCannotTakeItBack) {
+  WorkerDescription first = Worker("a", "host:1");
+  first.started_at_ms = 100;
+  WorkerDescription second = Worker("a", "host:2");
+  second.started_at_ms = 200;
+  ASSERT_TRUE(registry_.Register(first, {}).ok());
+  ASSERT_TRUE(registry_.Register(second, {}).ok());
+  EXPECT_EQ(registry_.Snapshot().workers[0].description.address, "host:2");
+  EXPECT_EQ(registry_.Heartbeat(WorkerId("a"), {}, false, 100).status().code(),
+            absl::StatusCode::kNotFound);
+  EXPECT_EQ(registry_.Register(first, {}).status().code(), absl::StatusCode::kAlreadyExists);
+  registry_.Deregister(WorkerId("a"), 100);
+  EXPECT_TRUE(registry_.Heartbeat(WorkerId("a"), {}, false, 200).ok());
+  registry_.Deregister(WorkerId("a"), 200);
+  EXPECT_TRUE(registry_.Snapshot().workers.empty());
+}
+
 TEST_F(WorkerRegistryTest, ARestartAtTheSameAddressEndsDraining) {
   ASSERT_TRUE(registry_.Register(Worker("a"), {}).ok());
   ASSERT_TRUE(registry_.Heartbeat(WorkerId("a"), {}, true).ok());

@@ -60,6 +60,8 @@ struct Registration::State {
   bool stopping = false;
   bool hurry = false;  // do not sit the pause out
 
+  const int64_t started_at_ms = absl::ToUnixMillis(absl::Now());
+
   // Of the thread alone.
   bool registered = false;
   uint64_t epoch = 0;  // of the last registration
@@ -130,6 +132,7 @@ absl::Status Registration::State::Register() {
   request.set_context_tokens(static_cast<int32_t>(description.context_tokens));
   request.set_kv_block_size_tokens(static_cast<int32_t>(description.kv_block_size_tokens));
   request.set_numerics(description.numerics);
+  request.set_started_at_ms(started_at_ms);
   FillLoad(*request.mutable_load());
   grpc::ClientContext context;
   context.set_deadline(rpc::ToChrono(absl::Now() + kCallTimeout));
@@ -146,6 +149,7 @@ absl::Status Registration::State::Heartbeat() {
   v1::HeartbeatRequest request;
   request.set_worker_id(description.worker_id);
   request.set_draining(draining);
+  request.set_started_at_ms(started_at_ms);
   FillLoad(*request.mutable_load());
   grpc::ClientContext context;
   context.set_deadline(rpc::ToChrono(absl::Now() + kCallTimeout));
@@ -156,6 +160,7 @@ absl::Status Registration::State::Heartbeat() {
 void Registration::State::Deregister() {
   v1::DeregisterRequest request;
   request.set_worker_id(description.worker_id);
+  request.set_started_at_ms(started_at_ms);
   grpc::ClientContext context;
   context.set_deadline(rpc::ToChrono(absl::Now() + kCallTimeout));
   v1::DeregisterResponse response;

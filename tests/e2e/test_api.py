@@ -44,12 +44,14 @@ def test_events_come_in_order(client):
     assert kinds[0] == "started" and kinds.count("started") == 1
     assert kinds[-1] == "usage" and kinds.count("usage") == 1
     assert kinds[-2] == "finished" and kinds.count("finished") == 1
-    assert kinds.count("text") > 8, "tokens come one by one, not all at the end"
+    assert set(kinds[1:-2]) == {"text"}
     assert len(answer.token_ids) == answer.usage.completion_tokens == 24
     assert answer.started.model == "tiny_mha"
 
 
 def test_the_first_token_does_not_wait_for_the_last(client):
+    # How many tokens share an event depends on how fast the client reads; that the stream begins
+    # long before its end does not.
     call = client.stream(request(QUESTION, max_tokens=3000, ignore_eos=True))
     kinds = [next(call).WhichOneof("event") for _ in range(3)]
     assert kinds[0] == "started" and "text" in kinds

@@ -80,7 +80,8 @@ def batch_loss(modules, batch, answer_loss, dense_weight: float):
     dense, figures = modules["dense_head"](tower, *batch["labels"])
     features = model.square_features(tower).flatten(0, 1)
     ids = batch["ids"]
-    hidden = model.language(model.merge(ids, batch["mask"], features))
+    hidden = model.language(model.merge(ids, batch["mask"], features), batch["positions"],
+                            mask=batch["visible"])
     predicted = batch["answer"][:, 1:]
     logits = model.language.logits(hidden[:, :-1][predicted])
     coordinate = answer_loss.coordinates(ids)[:, 1:][predicted]

@@ -44,18 +44,28 @@ class DenseStream(IterableDataset):
             yield (torch.from_numpy(pixels), *stack_labels(scenes, self.geometry))
 
 
+def visible(turn: torch.Tensor) -> torch.Tensor:
+    """Returns the attention mask [n, 1, l, l]: the past, as far as it is shared or of one's turn."""
+    seen, seer = turn[:, None, :], turn[:, :, None]
+    past = torch.ones(turn.shape[1], turn.shape[1], dtype=torch.bool).tril()
+    return (past & ((seen == 0) | (seen == seer)))[:, None]
+
+
 def collate(samples: list[Sample], codec: Codec, geometry: Geometry) -> dict:
     """Right-pads the samples and stacks their pictures; a square picture is stored once."""
     longest = max(len(sample.ids) for sample in samples)
-    ids = torch.zeros(len(samples), longest, dtype=torch.long)
-    answer = torch.zeros(len(samples), longest, dtype=torch.bool)
-    for row, sample in enumerate(samples):
-        ids[row, :len(sample.ids)] = torch.tensor(sample.ids)
-        answer[row, :len(sample.ids)] = torch.tensor(sample.answer)
+    columns = {"ids": torch.long, "answer": torch.bool, "turn": torch.long,
+               "positions": torch.long}
+    batch = {}
+    for name, kind in columns.items():
+        batch[name] = torch.zeros(len(samples), longest, dtype=kind)
+        for row, sample in enumerate(samples):
+            values = torch.tensor(getattr(sample, name), dtype=kind)
+            batch[name][row, :len(values)] = values
     scenes = [scene for sample in samples for scene in sample.scenes]
     pixels = torch.from_numpy(np.stack([global_view(scene, geometry) for scene in scenes]))
-    return {"ids": ids, "answer": answer, "mask": ids == codec.image, "pixels": pixels,
-            "labels": stack_labels(scenes, geometry)}
+    return {**batch, "visible": visible(batch["turn"]), "mask": batch["ids"] == codec.image,
+            "pixels": pixels, "labels": stack_labels(scenes, geometry)}
 
 
 class Stream(IterableDataset):

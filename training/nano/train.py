@@ -87,8 +87,8 @@ def batch_loss(modules, batch, answer_loss, dense_weight: float):
     coordinate = answer_loss.coordinates(ids)[:, 1:][predicted]
     answer, more = answer_loss(logits, ids[:, 1:][predicted], coordinate)
     seen = hidden[batch["mask"]].view(len(tower), -1, hidden.shape[-1])
-    cells, cell_figures = modules["cell_head"](seen, model.language.logits, batch["labels"][0],
-                                               batch["labels"][3])
+    cells, cell_figures = modules["cell_head"](features.view_as(seen), seen, model.language,
+                                               batch["labels"][0], batch["labels"][3])
     loss = answer + dense_weight * (dense + cells) + BALANCE * model.language.balance_loss()
     return loss, {**more, **cell_figures, "kind": figures["kind"], "patch_right": figures["patch_right"]}
 

@@ -1,7 +1,4 @@
-#include <string_view>
-
-#include "services/base/sha256.h"
-#include "worker/kv/kv.h"
+#include "services/base/kv_block_hash.h"
 
 namespace tessera::kv {
 namespace {
@@ -27,6 +24,12 @@ Digest HashBlock(const Digest& parent, const BlockContent& content) {
     fields.Add(static_cast<uint64_t>(offset)).Add(BytesOf(identity));
   }
   return fields.Finish();
+}
+
+uint64_t ShortHash(const Digest& hash) {
+  uint64_t value = 0;
+  for (int i = 0; i < 8; ++i) value = value << 8 | hash[i];
+  return value;
 }
 
 }  // namespace tessera::kv

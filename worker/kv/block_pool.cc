@@ -1,4 +1,5 @@
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -33,6 +34,11 @@ struct BlockPool::State {
   int32_t oldest = kNone;
   int32_t newest = kNone;
   int64_t num_cached = 0;
+  Listener listener;
+
+  void Tell(const Digest& hash, bool findable) const {
+    if (listener) listener(hash, findable);
+  }
 
   Block& At(int32_t block) {
     TESSERA_CHECK(block >= 0 && block < static_cast<int32_t>(blocks.size())) << "block " << block;
@@ -61,6 +67,7 @@ struct BlockPool::State {
     RemoveFromCached(id);
     by_hash.erase(blocks[id].hash);
     blocks[id].published = false;
+    Tell(blocks[id].hash, false);
     return id;
   }
 };
@@ -116,6 +123,7 @@ void BlockPool::Publish(int32_t block, const Digest& hash) {
   if (!state_->by_hash.try_emplace(hash, block).second) return;
   entry.published = true;
   entry.hash = hash;
+  state_->Tell(hash, true);
 }
 
 std::optional<int32_t> BlockPool::FindAndReference(const Digest& hash) {
@@ -126,6 +134,17 @@ std::optional<int32_t> BlockPool::FindAndReference(const Digest& hash) {
   if (entry.references++ == 0) state_->RemoveFromCached(id);
   return id;
 }
+
+void BlockPool::ForgetPublished() {
+  while (state_->num_cached > 0) state_->free_blocks.push_back(state_->EvictOldest());
+  for (const auto& [hash, id] : state_->by_hash) {
+    state_->blocks[id].published = false;
+    state_->Tell(hash, false);
+  }
+  state_->by_hash.clear();
+}
+
+void BlockPool::SetListener(Listener listener) { state_->listener = std::move(listener); }
 
 PoolCounts BlockPool::counts() const {
   PoolCounts counts;

@@ -5,6 +5,7 @@
 #define TESSERA_WORKER_KV_KV_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "kernels/kernels.h"
+#include "services/base/kv_block_hash.h"
 #include "services/base/sha256.h"
 #include "worker/model/model.h"
 
@@ -31,18 +33,6 @@ class KvStorage {
   struct State;
   std::unique_ptr<State> state_;
 };
-
-// What a block's content depends on beyond the blocks before it.
-struct BlockContent {
-  absl::Span<const int32_t> token_ids;             // of a full block
-  std::vector<std::pair<int64_t, Digest>> images;  // (offset of the picture's first token relative
-                                                   // to the block's start, identity) that touch it
-  int64_t num_generated_tokens = 0;  // trailing tokens of the block that were generated, not prompt
-                                     // (their role is part of the hash)
-};
-// parent: hash of the block before, or the root (salt, model revision).
-Digest HashBlock(const Digest& parent, const BlockContent& content);
-Digest RootHash(std::string_view cache_salt);
 
 struct PoolCounts {
   int64_t total = 0;
@@ -70,7 +60,14 @@ class BlockPool {
   void Publish(int32_t block, const Digest& hash);
   // The block with this content, with one more reference; nullopt: not here.
   std::optional<int32_t> FindAndReference(const Digest& hash);
+  // The contents are not to be found any more: cached blocks become free, referenced ones will.
+  void ForgetPublished();
   PoolCounts counts() const;
+
+  // Told of each hash that becomes findable and of each that no longer is; may be empty. Must not
+  // call the pool.
+  using Listener = std::function<void(const Digest& hash, bool findable)>;
+  void SetListener(Listener listener);
 
  private:
   struct State;

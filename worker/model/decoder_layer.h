@@ -2,6 +2,7 @@
 #ifndef TESSERA_WORKER_MODEL_DECODER_LAYER_H_
 #define TESSERA_WORKER_MODEL_DECODER_LAYER_H_
 
+#include <cstdint>
 #include <memory>
 
 #include "absl/status/status.h"
@@ -10,6 +11,7 @@
 #include "worker/model/attention.h"
 #include "worker/model/compute_context.h"
 #include "worker/model/expert_dispatch.h"
+#include "worker/model/kv_observer.h"
 #include "worker/model/model_config.h"
 #include "worker/model/moe_layer.h"
 #include "worker/model/step_batch.h"
@@ -20,19 +22,25 @@ namespace tessera::model {
 // Not thread safe. All arguments outlive it.
 class DecoderLayer {
  public:
-  DecoderLayer(const LanguageConfig& config, const DecoderLayerWeights& weights,
-               const ComputeContext& context, kernels::RopeTable rope, ExpertDispatch* dispatch,
-               Activations* activations);
+  // local_layer: among the layers of its shard.
+  DecoderLayer(const LanguageConfig& config, int64_t local_layer,
+               const DecoderLayerWeights& weights, const ComputeContext& context,
+               kernels::RopeTable rope, Activations* activations);
 
   // *hidden: [rows, hidden], updated in place. With `outputs`, only those rows go on once K and V
   // of all are in the pages: *hidden is then [outputs->rows, hidden], moved to the front. A row's
-  // bits are the same either way.
+  // bits are the same either way. observer: may be null. A collective dispatch is called whether or
+  // not rows are left.
   absl::Status Forward(const StepBatch& batch, const OutputRows* outputs, kernels::PagedKv kv,
-                       kernels::Mat* hidden);
+                       ExpertDispatch& dispatch, KvObserver* observer, kernels::Mat* hidden);
 
   bool is_moe() const { return moe_ != nullptr; }
 
  private:
+  void Attend(const StepBatch& batch, const OutputRows* outputs, kernels::PagedKv kv,
+              KvObserver* observer, kernels::Mat* hidden);
+
+  int64_t local_layer_;
   const DecoderLayerWeights& weights_;
   ComputeContext context_;
   float eps_;

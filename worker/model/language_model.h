@@ -1,9 +1,8 @@
-// The DeepSeekMoE language model: embeddings, decoder layers, final norm, lm_head, over a ragged
-// batch.
+// The decoder layers of a shard, over a ragged batch.
 #ifndef TESSERA_WORKER_MODEL_LANGUAGE_MODEL_H_
 #define TESSERA_WORKER_MODEL_LANGUAGE_MODEL_H_
 
-#include <memory>
+#include <cstdint>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -13,6 +12,8 @@
 #include "worker/model/compute_context.h"
 #include "worker/model/decoder_layer.h"
 #include "worker/model/expert_dispatch.h"
+#include "worker/model/kv_observer.h"
+#include "worker/model/local_expert_dispatch.h"
 #include "worker/model/model.h"
 #include "worker/model/rotary.h"
 #include "worker/model/step_batch.h"
@@ -20,42 +21,43 @@
 
 namespace tessera::model {
 
-// Not thread safe. Config, weights and context outlive it.
+// Not thread safe. Config, weights and context outlive it; routed experts of the weights may come
+// and go between calls.
 class LanguageModel {
  public:
-  LanguageModel(const LanguageConfig& config, const LanguageWeights& weights,
-                const ComputeContext& context);
+  // weights: of layers first_layer, first_layer + 1, …
+  LanguageModel(const LanguageConfig& config, int64_t first_layer,
+                const std::vector<DecoderLayerWeights>& weights, const ComputeContext& context);
+  LanguageModel(const LanguageModel&) = delete;  // its layers point into it
+  LanguageModel& operator=(const LanguageModel&) = delete;
 
   KvLayout kv_layout() const;
 
-  // As VlModel::Forward.
-  absl::Status Forward(absl::Span<const StepSequence> sequences,
-                       absl::Span<const kernels::PagedKv> layers, kernels::Mat logits,
-                       ForwardProbe* probe);
+  // As ModelShard.
+  void SetExpertDispatch(ExpertDispatch* dispatch) { dispatch_ = dispatch; }
+  void SetKvObserver(KvObserver* observer) { observer_ = observer; }
+  kernels::Mat Residual(int64_t rows) { return activations_.hidden.Get(rows, config_.hidden_size); }
+  absl::Status RunLayers(const StepBatch& batch, const OutputRows* outputs,
+                         absl::Span<const kernels::PagedKv> layers, kernels::Mat* hidden,
+                         ForwardProbe* probe);
+
+  // Shared with what runs before and after the layers.
+  Activations* activations() { return &activations_; }
 
  private:
-  absl::Status Check(absl::Span<const StepSequence> sequences,
-                     absl::Span<const kernels::PagedKv> layers, kernels::ConstMat logits) const;
-  absl::Status CheckSequence(const StepSequence& sequence, int64_t index,
-                             const kernels::PagedKv& pages) const;
-  void BuildBatch(absl::Span<const StepSequence> sequences);
-  kernels::Mat Embed(absl::Span<const StepSequence> sequences);
-  absl::Status RunLayers(absl::Span<const kernels::PagedKv> layers, const OutputRows* outputs,
-                         ForwardProbe* probe, kernels::Mat* hidden);
-  void ComputeLogits(kernels::ConstMat normed, const int32_t* rows, kernels::Mat logits);
-  void ShowAllLogits(kernels::ConstMat normed, ForwardProbe* probe);
-  absl::Status CheckFinite(kernels::ConstMat logits) const;
+  absl::Status CheckRun(const StepBatch& batch, absl::Span<const kernels::PagedKv> layers,
+                        kernels::ConstMat hidden) const;
 
   const LanguageConfig& config_;
-  const LanguageWeights& weights_;
+  int64_t first_layer_;
+  const std::vector<DecoderLayerWeights>& weights_;
   ComputeContext context_;
   RotaryTables rotary_;
-  std::unique_ptr<ExpertDispatch> dispatch_;
+  LocalExpertDispatch local_dispatch_;
+  ExpertDispatch* dispatch_ = nullptr;  // null: local_dispatch_
+  KvObserver* observer_ = nullptr;
   Activations activations_;
   std::vector<DecoderLayer> layers_;
-  std::vector<int32_t> token_ids_;  // of the step, [rows]
-  StepBatch batch_;
-  OutputRows outputs_;
 };
 
 }  // namespace tessera::model

@@ -1,5 +1,5 @@
+#include <map>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -113,34 +113,83 @@ absl::StatusOr<MlaWeights> LoadMla(const LanguageConfig& config, const std::stri
   return weights;
 }
 
+// The stored matrices of a SwiGLU MLP.
+struct MlpTensors {
+  std::vector<RowRange> gate_up;
+  std::vector<RowRange> down;
+};
+
+MlpTensors TensorsOfMlp(int64_t hidden, int64_t width, const std::string& prefix) {
+  return {{{prefix + "gate_proj.weight", width, 0, width},
+           {prefix + "up_proj.weight", width, 0, width}},
+          {{prefix + "down_proj.weight", hidden, 0, hidden}}};
+}
+
 absl::StatusOr<MlpWeights> LoadMlp(int64_t hidden, int64_t width, const std::string& prefix,
                                    WeightLoader& loader) {
+  const MlpTensors tensors = TensorsOfMlp(hidden, width, prefix);
   MlpWeights weights;
-  TESSERA_ASSIGN_OR_RETURN(weights.gate_up,
-                           loader.Stacked({{prefix + "gate_proj.weight", width, 0, width},
-                                           {prefix + "up_proj.weight", width, 0, width}},
-                                          hidden));
-  TESSERA_ASSIGN_OR_RETURN(weights.down, loader.Matrix(prefix + "down_proj.weight", hidden, width));
+  TESSERA_ASSIGN_OR_RETURN(weights.gate_up, loader.Stacked(tensors.gate_up, hidden));
+  TESSERA_ASSIGN_OR_RETURN(weights.down, loader.Stacked(tensors.down, width));
   return weights;
 }
 
-absl::StatusOr<MoeWeights> LoadMoe(const LanguageConfig& config, const std::string& prefix,
+MlpTensors TensorsOfExpert(const LanguageConfig& config, int64_t layer, int32_t expert) {
+  return TensorsOfMlp(config.hidden_size, config.moe_intermediate_size,
+                      absl::StrCat("language.model.layers.", layer, ".mlp.experts.", expert, "."));
+}
+
+// Loads into memory that is already the expert's, gate_up_bytes of it for the first matrix.
+absl::StatusOr<MlpWeights> LoadInPlace(const LanguageConfig& config, const MlpTensors& tensors,
+                                       WeightLoader& loader, uint8_t* place,
+                                       int64_t gate_up_bytes) {
+  MlpWeights weights;
+  TESSERA_ASSIGN_OR_RETURN(weights.gate_up,
+                           loader.Stacked(tensors.gate_up, config.hidden_size, place));
+  TESSERA_ASSIGN_OR_RETURN(weights.down,
+                           loader.Stacked(tensors.down, config.moe_intermediate_size,
+                                          place == nullptr ? nullptr : place + gate_up_bytes));
+  return weights;
+}
+
+absl::Status LoadExperts(const LanguageConfig& config, int64_t layer,
+                         absl::Span<const int32_t> experts, WeightLoader& loader,
+                         MoeWeights* weights) {
+  std::map<int32_t, int64_t> bytes_of_expert;
+  for (const int32_t expert : experts) {
+    const MlpTensors tensors = TensorsOfExpert(config, layer, expert);
+    TESSERA_ASSIGN_OR_RETURN(const int64_t gate_up,
+                             loader.PackedBytes(tensors.gate_up, config.hidden_size));
+    TESSERA_ASSIGN_OR_RETURN(const int64_t down,
+                             loader.PackedBytes(tensors.down, config.moe_intermediate_size));
+    bytes_of_expert.emplace(expert, gate_up + down);
+  }
+  if (!loader.is_survey()) {
+    TESSERA_RETURN_IF_ERROR(weights->expert_memory.Reserve(bytes_of_expert));
+  }
+  for (const int32_t expert : experts) {
+    TESSERA_ASSIGN_OR_RETURN(
+        const MlpWeights loaded,
+        LoadExpertWeights(config, layer, expert, loader, &weights->expert_memory));
+    weights->expert_ids.push_back(expert);
+    weights->experts.push_back(loaded);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<MoeWeights> LoadMoe(const LanguageConfig& config, int64_t layer,
+                                   absl::Span<const int32_t> experts, const std::string& prefix,
                                    WeightLoader& loader) {
   const int64_t hidden = config.hidden_size;
-  const int64_t experts = *config.n_routed_experts;
+  const int64_t all_experts = *config.n_routed_experts;
   MoeWeights weights;
   TESSERA_ASSIGN_OR_RETURN(weights.router,
-                           loader.FloatMatrix(prefix + "gate.weight", experts, hidden));
+                           loader.FloatMatrix(prefix + "gate.weight", all_experts, hidden));
   if (config.gate_method == kernels::GateMethod::kNoAuxTc) {
     TESSERA_ASSIGN_OR_RETURN(weights.correction_bias,
-                             loader.Vector(prefix + "gate.e_score_correction_bias", {experts}));
+                             loader.Vector(prefix + "gate.e_score_correction_bias", {all_experts}));
   }
-  for (int64_t e = 0; e < experts; ++e) {
-    TESSERA_ASSIGN_OR_RETURN(const MlpWeights expert,
-                             LoadMlp(hidden, config.moe_intermediate_size,
-                                     absl::StrCat(prefix, "experts.", e, "."), loader));
-    weights.experts.push_back(expert);
-  }
+  TESSERA_RETURN_IF_ERROR(LoadExperts(config, layer, experts, loader, &weights));
   if (config.n_shared_experts.has_value()) {
     const int64_t width = config.moe_intermediate_size * *config.n_shared_experts;
     TESSERA_ASSIGN_OR_RETURN(weights.shared,
@@ -149,8 +198,27 @@ absl::StatusOr<MoeWeights> LoadMoe(const LanguageConfig& config, const std::stri
   return weights;
 }
 
-absl::StatusOr<DecoderLayerWeights> LoadLayer(const LanguageConfig& config, int64_t layer,
-                                              WeightLoader& loader) {
+}  // namespace
+
+absl::StatusOr<MlpWeights> LoadExpertWeights(const LanguageConfig& config, int64_t layer,
+                                             int32_t expert, WeightLoader& loader,
+                                             ExpertMemory* memory) {
+  const MlpTensors tensors = TensorsOfExpert(config, layer, expert);
+  if (loader.is_survey()) return LoadInPlace(config, tensors, loader, nullptr, 0);
+  TESSERA_ASSIGN_OR_RETURN(const int64_t gate_up,
+                           loader.PackedBytes(tensors.gate_up, config.hidden_size));
+  TESSERA_ASSIGN_OR_RETURN(const int64_t down,
+                           loader.PackedBytes(tensors.down, config.moe_intermediate_size));
+  TESSERA_ASSIGN_OR_RETURN(void* const place, memory->Allocate(expert, gate_up + down));
+  absl::StatusOr<MlpWeights> weights =
+      LoadInPlace(config, tensors, loader, static_cast<uint8_t*>(place), gate_up);
+  if (!weights.ok()) memory->Free(expert);
+  return weights;
+}
+
+absl::StatusOr<DecoderLayerWeights> LoadLayerWeights(const LanguageConfig& config, int64_t layer,
+                                                     absl::Span<const int32_t> experts,
+                                                     WeightLoader& loader) {
   const std::string prefix = absl::StrCat("language.model.layers.", layer, ".");
   DecoderLayerWeights weights;
   TESSERA_ASSIGN_OR_RETURN(weights.input_norm,
@@ -164,7 +232,7 @@ absl::StatusOr<DecoderLayerWeights> LoadLayer(const LanguageConfig& config, int6
     TESSERA_ASSIGN_OR_RETURN(weights.mha, LoadMha(config, prefix + "self_attn.", loader));
   }
   if (config.IsMoeLayer(layer)) {
-    TESSERA_ASSIGN_OR_RETURN(weights.moe, LoadMoe(config, prefix + "mlp.", loader));
+    TESSERA_ASSIGN_OR_RETURN(weights.moe, LoadMoe(config, layer, experts, prefix + "mlp.", loader));
   } else {
     TESSERA_ASSIGN_OR_RETURN(weights.mlp, LoadMlp(config.hidden_size, config.intermediate_size,
                                                   prefix + "mlp.", loader));
@@ -172,24 +240,20 @@ absl::StatusOr<DecoderLayerWeights> LoadLayer(const LanguageConfig& config, int6
   return weights;
 }
 
-}  // namespace
-
-absl::StatusOr<LanguageWeights> LoadLanguageWeights(const LanguageConfig& config,
-                                                    WeightLoader& loader) {
+absl::StatusOr<EndWeights> LoadEndWeights(const ModelConfig& config, WeightLoader& loader) {
   constexpr char kEmbedding[] = "language.model.embed_tokens.weight";
-  LanguageWeights weights;
-  for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
-    TESSERA_ASSIGN_OR_RETURN(DecoderLayerWeights layer, LoadLayer(config, i, loader));
-    weights.layers.push_back(std::move(layer));
-  }
-  TESSERA_ASSIGN_OR_RETURN(weights.final_norm,
-                           loader.Vector("language.model.norm.weight", {config.hidden_size}));
-  const std::string head = config.tie_word_embeddings ? kEmbedding : "language.lm_head.weight";
-  TESSERA_ASSIGN_OR_RETURN(weights.lm_head,
-                           loader.Matrix(head, config.vocab_size, config.hidden_size));
-  TESSERA_ASSIGN_OR_RETURN(weights.embedding,
-                           loader.Embedding(kEmbedding, config.vocab_size, config.hidden_size));
-  return weights;
+  const LanguageConfig& language = config.language;
+  EndWeights ends;
+  TESSERA_ASSIGN_OR_RETURN(ends.vision, LoadVisionWeights(config.vision, loader));
+  TESSERA_ASSIGN_OR_RETURN(ends.projector, LoadProjectorWeights(config.projector, loader));
+  TESSERA_ASSIGN_OR_RETURN(ends.final_norm,
+                           loader.Vector("language.model.norm.weight", {language.hidden_size}));
+  const std::string head = language.tie_word_embeddings ? kEmbedding : "language.lm_head.weight";
+  TESSERA_ASSIGN_OR_RETURN(ends.lm_head,
+                           loader.Matrix(head, language.vocab_size, language.hidden_size));
+  TESSERA_ASSIGN_OR_RETURN(ends.embedding,
+                           loader.Embedding(kEmbedding, language.vocab_size, language.hidden_size));
+  return ends;
 }
 
 }  // namespace tessera::model

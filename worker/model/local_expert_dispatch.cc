@@ -5,7 +5,7 @@ namespace tessera::model {
 LocalExpertDispatch::LocalExpertDispatch(const ComputeContext& context, int64_t num_experts)
     : context_(context), num_experts_(num_experts) {}
 
-absl::StatusOr<ExpertWork> LocalExpertDispatch::Dispatch(const RoutedRows& rows) {
+absl::Status LocalExpertDispatch::Start(int64_t, const RoutedRows& rows) {
   rows_ = rows;
   const auto num_slots = static_cast<int64_t>(rows.expert_ids.size());
   next_slot_.assign(static_cast<size_t>(num_experts_), 0);
@@ -25,10 +25,15 @@ absl::StatusOr<ExpertWork> LocalExpertDispatch::Dispatch(const RoutedRows& rows)
     x_rows_[slot] = static_cast<int32_t>(i / rows.top_k);
     slots_[i] = static_cast<int32_t>(slot);
   }
-  return ExpertWork{rows.x, x_rows_, groups_, num_slots};
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ExpertWork> LocalExpertDispatch::Wait() {
+  return ExpertWork{rows_.x, x_rows_, groups_, static_cast<int64_t>(slots_.size())};
 }
 
 absl::Status LocalExpertDispatch::Combine(kernels::ConstMat expert_out, kernels::Mat out) {
+  if (out.rows == 0) return absl::OkStatus();
   context_.table->moe_combine(*context_.stream, expert_out, slots_.data(), rows_.weights.data(),
                               rows_.top_k, out);
   return absl::OkStatus();

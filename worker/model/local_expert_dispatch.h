@@ -14,7 +14,9 @@ class LocalExpertDispatch final : public ExpertDispatch {
  public:
   LocalExpertDispatch(const ComputeContext& context, int64_t num_experts);
 
-  absl::StatusOr<ExpertWork> Dispatch(const RoutedRows& rows) override;
+  bool collective() const override { return false; }
+  absl::Status Start(int64_t layer, const RoutedRows& rows) override;
+  absl::StatusOr<ExpertWork> Wait() override;
   absl::Status Combine(kernels::ConstMat expert_out, kernels::Mat out) override;
 
  private:

@@ -4,6 +4,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "services/base/check.h"
 
 namespace tessera::model {
 namespace {
@@ -40,6 +41,17 @@ absl::StatusOr<MappedBuffer> MappedBuffer::Create(int64_t bytes) {
   if (alignment == kHugePage)
     madvise(buffer.data_, rounded, MADV_HUGEPAGE);  // advice only: a refusal costs speed
   return buffer;
+}
+
+int64_t MappedBuffer::WholePages(int64_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
+
+void MappedBuffer::Discard(void* data, int64_t bytes) {
+  auto* first = static_cast<uint8_t*>(data);
+  TESSERA_CHECK(first >= data_ && first + bytes <= static_cast<uint8_t*>(data_) + bytes_)
+      << "outside of the buffer";
+  // Only this advice promises zeros and memory at once; the kernel refuses it for ranges that are
+  // not pages of a mapping, which these are.
+  TESSERA_CHECK(madvise(data, bytes, MADV_DONTNEED) == 0) << "pages cannot be given back";
 }
 
 }  // namespace tessera::model

@@ -26,6 +26,13 @@ class MappedBuffer {
   // bytes is 2 MiB or more.
   static absl::StatusOr<MappedBuffer> Create(int64_t bytes);
 
+  // bytes rounded up to whole pages of the smallest size.
+  static int64_t WholePages(int64_t bytes);
+
+  // Gives whole pages back to the system; they read as zeros from then on. data and bytes: inside
+  // the buffer, multiples of a page.
+  void Discard(void* data, int64_t bytes);
+
   void* data() const { return data_; }
   int64_t bytes() const { return bytes_; }
 

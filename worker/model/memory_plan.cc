@@ -4,6 +4,8 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "services/base/status_macros.h"
+#include "worker/model/layer_split.h"
 
 namespace tessera::model {
 namespace {
@@ -121,12 +123,7 @@ int64_t LayerBytes(const LanguageConfig& language, int64_t layer, int64_t expert
 
 absl::Status CheckPlan(const ModelConfig& config, const Topology& topology,
                        const PlanOptions& options) {
-  const int64_t layers = config.language.num_hidden_layers;
   const int64_t experts = config.language.n_routed_experts.value_or(1);
-  if (topology.stages < 1 || topology.stages > layers) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("plan: stages is ", topology.stages, "; must be in 1..", layers));
-  }
   if (topology.expert_ranks < 1 || topology.expert_ranks > experts) {
     return absl::InvalidArgumentError(
         absl::StrCat("plan: expert_ranks is ", topology.expert_ranks, "; must be in 1..", experts));
@@ -140,27 +137,24 @@ absl::Status CheckPlan(const ModelConfig& config, const Topology& topology,
 }
 
 StagePlan PlanStage(const ModelConfig& config, const Topology& topology, const PlanOptions& options,
-                    int64_t stage) {
-  const int64_t layers = config.language.num_hidden_layers;
+                    const LayerRange& range) {
   const ModelSize size = CountParameters(config);
   StagePlan plan;
-  plan.first_layer = stage * layers / topology.stages;
-  plan.num_layers = (stage + 1) * layers / topology.stages - plan.first_layer;
+  plan.first_layer = range.first;
+  plan.num_layers = range.num;
   for (int64_t i = 0; i < plan.num_layers; ++i) {
     plan.weight_bytes += LayerBytes(config.language, plan.first_layer + i, topology.expert_ranks,
                                     options.weight_dtype);
   }
   plan.activation_bytes = LanguageActivationBytes(config.language, options.chunk_tokens);
-  if (stage == 0) {
+  if (range.first == 0) {
+    // The first stage has both ends of the model. The head is packed for the GEMM, so a tied one
+    // stands beside the embedding table.
     plan.weight_bytes += Resident(size.vision, options.weight_dtype) +
                          Resident(size.projector, options.weight_dtype) +
-                         Resident(size.embeddings, options.weight_dtype);
+                         2 * Resident(size.embeddings, options.weight_dtype) +
+                         config.language.hidden_size * kFloatBytes;
     plan.activation_bytes += VisionActivationBytes(config, options.max_tiles);
-  }
-  if (stage + 1 == topology.stages) {
-    // The head is packed for the GEMM, so a tied one stands beside the embedding table.
-    plan.weight_bytes +=
-        Resident(size.embeddings, options.weight_dtype) + config.language.hidden_size * kFloatBytes;
   }
   plan.kv_bytes_per_token = KvBytesPerToken(config.language, options.kv_dtype, plan.num_layers);
   const int64_t left =
@@ -262,16 +256,18 @@ int64_t VisionActivationBytes(const ModelConfig& config, int64_t max_tiles) {
 
 absl::StatusOr<TopologyPlan> PlanTopology(const ModelConfig& config, const Topology& topology,
                                           const PlanOptions& options) {
-  if (absl::Status status = CheckPlan(config, topology, options); !status.ok()) return status;
+  TESSERA_RETURN_IF_ERROR(CheckPlan(config, topology, options));
+  TESSERA_ASSIGN_OR_RETURN(const std::vector<LayerRange> ranges,
+                           SplitLayers(config, topology.stages));
   TopologyPlan plan;
   plan.fits = true;
-  for (int64_t stage = 0; stage < topology.stages; ++stage) {
-    plan.stages.push_back(PlanStage(config, topology, options, stage));
+  for (const LayerRange& range : ranges) {
+    plan.stages.push_back(PlanStage(config, topology, options, range));
     const StagePlan& last = plan.stages.back();
     plan.fits = plan.fits && last.fits;
     plan.context_tokens_per_rank =
-        stage == 0 ? last.context_tokens
-                   : std::min(plan.context_tokens_per_rank, last.context_tokens);
+        range.first == 0 ? last.context_tokens
+                         : std::min(plan.context_tokens_per_rank, last.context_tokens);
   }
   plan.context_tokens_total = plan.context_tokens_per_rank * topology.expert_ranks;
   return plan;

@@ -18,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "kernels/kernels.h"
+#include "worker/model/kv_observer.h"
 #include "worker/model/model_config.h"
 
 namespace tessera::model {
@@ -80,7 +81,7 @@ class ForwardProbe {
   }  // [tiles * patches, vision width], after the final norm
   virtual void OnProjectorOutput(kernels::ConstMat rows) {}  // [tiles * h * w, hidden]
   virtual void OnInputEmbeddings(kernels::ConstMat rows) {}  // [step rows, hidden], images merged
-  // ids, weights: [step rows, top_k], ids ascending per row
+  // layer: of the whole model.  ids, weights: [step rows, top_k], ids ascending per row
   virtual void OnRouter(int64_t layer, absl::Span<const int32_t> ids,
                         absl::Span<const float> weights) {}
   virtual void OnLayerOutput(int64_t layer, kernels::ConstMat rows) {
@@ -130,6 +131,10 @@ class VlModel {
   virtual absl::Status Forward(absl::Span<const StepSequence> sequences,
                                absl::Span<const kernels::PagedKv> layers, kernels::Mat logits,
                                ForwardProbe* probe = nullptr) = 0;
+
+  // Who hears of written K and V from the next Forward on; null: nobody. Outlives the model or the
+  // next call. A model without pages of its own layers has nothing to tell.
+  virtual void SetKvObserver(KvObserver* observer) {}
 };
 
 }  // namespace tessera::model

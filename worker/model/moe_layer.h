@@ -18,22 +18,26 @@ namespace tessera::model {
 // Not thread safe. All arguments outlive it.
 class MoeLayer {
  public:
-  MoeLayer(const LanguageConfig& config, const MoeWeights& weights, const ComputeContext& context,
-           ExpertDispatch* dispatch, Activations* activations);
+  // local_layer: among the layers of its shard. weights' experts may come and go between calls.
+  MoeLayer(const LanguageConfig& config, int64_t local_layer, const MoeWeights& weights,
+           const ComputeContext& context, Activations* activations);
 
-  // x, out: [rows, hidden]. The router's choice stays in activations->expert_ids and
-  // ->expert_weights.
-  absl::Status Forward(kernels::ConstMat x, kernels::Mat out);
+  // x, out: [rows, hidden]. With a collective dispatch: at most kMaxCollectiveRows rows, and none
+  // is as good as any. The router's choice stays in activations->expert_ids and ->expert_weights.
+  absl::Status Forward(ExpertDispatch& dispatch, kernels::ConstMat x, kernels::Mat out);
 
  private:
   void Route(kernels::ConstMat x);
-  absl::Status ForwardSlice(kernels::ConstMat x, int64_t first_row, kernels::Mat out);
-  void RunExperts(const ExpertWork& work, kernels::ConstMat x, kernels::Mat expert_out,
-                  kernels::Mat shared_out);
+  absl::Status ForwardSlice(ExpertDispatch& dispatch, kernels::ConstMat x, int64_t first_row,
+                            kernels::Mat out);
+  void RunExperts(const ExpertWork& work, kernels::ConstMat x, const MlpWeights* shared,
+                  kernels::Mat expert_out, kernels::Mat shared_out);
+  void Gemm();  // over items_
 
+  int64_t local_layer_;
+  int64_t width_;  // of a routed expert
   const MoeWeights& weights_;
   ComputeContext context_;
-  ExpertDispatch* dispatch_;
   Activations* activations_;
   kernels::GateParams gate_;
   std::vector<kernels::GemmItem> items_;

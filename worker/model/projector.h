@@ -20,7 +20,10 @@ class Projector {
             const ComputeContext& context);
 
   // Side of a tile's map of features: ceil(grid / downsample_ratio).
-  int64_t side() const { return (grid_ + config_.downsample_ratio - 1) / config_.downsample_ratio; }
+  static int64_t Side(const ProjectorConfig& config, int64_t grid) {
+    return (grid + config.downsample_ratio - 1) / config.downsample_ratio;
+  }
+  int64_t side() const { return Side(config_, grid_); }
 
   // patches: [num_tiles * grid², input_dim] → features [num_tiles * side², n_embed], valid until
   // the next call

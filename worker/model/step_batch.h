@@ -5,7 +5,9 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/types/span.h"
 #include "kernels/kernels.h"
+#include "worker/model/model.h"
 
 namespace tessera::model {
 
@@ -22,6 +24,13 @@ struct OutputRows {
   std::vector<int32_t> sequences;  // sequence index of each
   StepBatch batch;                 // the same rows as a batch of their own, one row per sequence
 };
+
+// The rows of the sequences in their order; those that logits are asked of as outputs.
+void BuildStepBatch(absl::Span<const StepSequence> sequences, StepBatch* batch,
+                    OutputRows* outputs);
+
+// Moves the named rows, which ascend, to the front; returns those.
+kernels::Mat KeepRows(absl::Span<const int32_t> rows, kernels::Mat matrix);
 
 }  // namespace tessera::model
 

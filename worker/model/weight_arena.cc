@@ -12,8 +12,12 @@ constexpr int64_t kAlignment = 64;
 
 }  // namespace
 
+int64_t WeightArena::Aligned(int64_t bytes) {
+  return (std::max<int64_t>(bytes, 1) + kAlignment - 1) / kAlignment * kAlignment;
+}
+
 absl::StatusOr<void*> WeightArena::Allocate(int64_t bytes) {
-  const int64_t rounded = (std::max<int64_t>(bytes, 1) + kAlignment - 1) / kAlignment * kAlignment;
+  const int64_t rounded = Aligned(bytes);
   if (slabs_.empty() || used_in_last_slab_ + rounded > slabs_.back().bytes()) {
     // A slab's rest stays untouched and so costs no memory.
     TESSERA_ASSIGN_OR_RETURN(MappedBuffer slab,

@@ -85,20 +85,22 @@ struct WeightLoader::Segment {
 };
 
 WeightLoader::WeightLoader(const Checkpoint& checkpoint, const LoadOptions& options,
-                           WeightArena* arena)
-    : checkpoint_(checkpoint),
-      options_(options),
-      arena_(arena),
-      total_bytes_(checkpoint.total_tensor_bytes()) {}
+                           WeightArena* arena, int64_t total_bytes)
+    : checkpoint_(checkpoint), options_(options), arena_(arena), total_bytes_(total_bytes) {}
+
+WeightLoader WeightLoader::Survey(const Checkpoint& checkpoint, const LoadOptions& options) {
+  return WeightLoader(checkpoint, options, nullptr, 0);
+}
 
 void WeightLoader::Done(const StoredTensor& tensor) {
-  checkpoint_.Release(tensor);
+  if (!is_survey()) checkpoint_.Release(tensor);
   Count(tensor);
 }
 
 void WeightLoader::Count(const StoredTensor& tensor) {
   if (!counted_.insert(tensor.data).second) return;
   loaded_bytes_ += tensor.bytes();
+  if (is_survey()) return;
   const auto now = std::chrono::steady_clock::now();
   if (options_.progress && now - last_report_ >= kReportEvery) {
     last_report_ = now;
@@ -133,13 +135,17 @@ DType WeightLoader::MemoryDType(const std::vector<Segment>& segments, Keep keep)
 }
 
 absl::StatusOr<PackedWeight> WeightLoader::Pack(const std::vector<Segment>& segments, int64_t k,
-                                                Keep keep) {
+                                                Keep keep, void* place) {
   PackedWeight packed;
   packed.k = k;
   for (const Segment& segment : segments) packed.n += segment.rows;
   packed.dtype = MemoryDType(segments, keep);
-  const int64_t bytes = options_.table->packed_weight_bytes(packed.dtype, packed.n, k);
-  TESSERA_ASSIGN_OR_RETURN(void* const data, arena_->Allocate(bytes));
+  if (is_survey()) return packed;
+  void* data = place;
+  if (data == nullptr) {
+    TESSERA_ASSIGN_OR_RETURN(
+        data, arena_->Allocate(options_.table->packed_weight_bytes(packed.dtype, packed.n, k)));
+  }
   packed.data = data;
   std::atomic<int64_t> next_row = 0;
   options_.pool->RunOnAll([&](int) {
@@ -162,7 +168,8 @@ absl::StatusOr<PackedWeight> WeightLoader::Pack(const std::vector<Segment>& segm
   return packed;
 }
 
-absl::StatusOr<PackedWeight> WeightLoader::Stacked(const std::vector<RowRange>& ranges, int64_t k) {
+absl::StatusOr<PackedWeight> WeightLoader::Stacked(const std::vector<RowRange>& ranges, int64_t k,
+                                                   void* place) {
   std::vector<Segment> segments;
   std::vector<std::vector<uint8_t>> copies;  // of tensors that the file misaligns
   std::map<std::string, StoredTensor> used;
@@ -173,15 +180,30 @@ absl::StatusOr<PackedWeight> WeightLoader::Stacked(const std::vector<RowRange>& 
     used.emplace(range.tensor, stored);
     const int64_t row_bytes = k * kernels::SizeOf(dtype);
     const uint8_t* source = stored.data + range.first_row * row_bytes;
-    if (!IsAligned(source, dtype)) {
+    if (!is_survey() && !IsAligned(source, dtype)) {
       copies.emplace_back(source, source + range.num_rows * row_bytes);
       source = copies.back().data();
     }
     segments.push_back({source, dtype, range.num_rows});
   }
-  TESSERA_ASSIGN_OR_RETURN(const PackedWeight packed, Pack(segments, k, Keep::kAsStored));
+  TESSERA_ASSIGN_OR_RETURN(const PackedWeight packed, Pack(segments, k, Keep::kAsStored, place));
   for (const auto& [name, stored] : used) Done(stored);
   return packed;
+}
+
+absl::StatusOr<int64_t> WeightLoader::PackedBytes(const std::vector<RowRange>& ranges,
+                                                  int64_t k) const {
+  std::vector<Segment> segments;
+  int64_t rows = 0;
+  for (const RowRange& range : ranges) {
+    TESSERA_ASSIGN_OR_RETURN(const StoredTensor stored,
+                             FindMatrix(range.tensor, range.stored_rows, k));
+    TESSERA_ASSIGN_OR_RETURN(const DType dtype, WeightDType(range.tensor, stored.info->dtype));
+    segments.push_back({nullptr, dtype, range.num_rows});
+    rows += range.num_rows;
+  }
+  const DType dtype = MemoryDType(segments, Keep::kAsStored);
+  return WeightArena::Aligned(options_.table->packed_weight_bytes(dtype, rows, k));
 }
 
 absl::StatusOr<PackedWeight> WeightLoader::Matrix(const std::string& tensor, int64_t n, int64_t k) {
@@ -199,6 +221,10 @@ absl::StatusOr<PackedWeight> WeightLoader::Transposed(const RowRange& range, int
   TESSERA_ASSIGN_OR_RETURN(const StoredTensor stored,
                            FindMatrix(range.tensor, range.stored_rows, k));
   TESSERA_ASSIGN_OR_RETURN(const DType dtype, WeightDType(range.tensor, stored.info->dtype));
+  if (is_survey()) {
+    Count(stored);
+    return PackedWeight{};
+  }
   const int64_t size = kernels::SizeOf(dtype);
   std::vector<uint8_t> turned(static_cast<size_t>(range.num_rows * k * size));
   for (int64_t row = 0; row < range.num_rows; ++row) {
@@ -231,7 +257,7 @@ absl::StatusOr<FloatVector> WeightLoader::Vector(const std::string& tensor,
   }
   TESSERA_ASSIGN_OR_RETURN(const DType dtype, WeightDType(tensor, stored.info->dtype));
   FloatVector values(static_cast<size_t>(stored.info->num_elements()));
-  for (size_t i = 0; i < values.size(); ++i)
+  for (size_t i = 0; i < values.size() && !is_survey(); ++i)
     values[i] = Widen(stored.data, dtype, static_cast<int64_t>(i));
   Done(stored);
   return values;
@@ -250,7 +276,7 @@ absl::StatusOr<EmbeddingTable> WeightLoader::Embedding(const std::string& tensor
   EmbeddingTable table;
   TESSERA_ASSIGN_OR_RETURN(table.dtype, WeightDType(tensor, stored.info->dtype));
   table.data = stored.data;
-  if (!IsAligned(stored.data, table.dtype)) {
+  if (!is_survey() && !IsAligned(stored.data, table.dtype)) {
     TESSERA_ASSIGN_OR_RETURN(void* const copy, arena_->Allocate(stored.bytes()));
     std::memcpy(copy, stored.data, static_cast<size_t>(stored.bytes()));
     table.data = copy;

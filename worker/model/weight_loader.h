@@ -30,13 +30,24 @@ struct RowRange {
 // or dtype.
 class WeightLoader {
  public:
-  // All outlive the loader.
-  WeightLoader(const Checkpoint& checkpoint, const LoadOptions& options, WeightArena* arena);
+  // All outlive the loader. total_bytes: what progress counts up to.
+  WeightLoader(const Checkpoint& checkpoint, const LoadOptions& options, WeightArena* arena,
+               int64_t total_bytes);
+
+  // A loader that checks and counts the tensors it is asked for and reads none: weights come back
+  // without data. So a load knows its total, and fails on a bad checkpoint before it takes memory.
+  static WeightLoader Survey(const Checkpoint& checkpoint, const LoadOptions& options);
+  bool is_survey() const { return arena_ == nullptr; }
+  int64_t counted_bytes() const { return loaded_bytes_; }  // of the tensors asked for so far
 
   // The matrix `tensor` [n, k].
   absl::StatusOr<kernels::PackedWeight> Matrix(const std::string& tensor, int64_t n, int64_t k);
-  // The ranges stacked in order into one matrix. A tensor may appear in several ranges.
-  absl::StatusOr<kernels::PackedWeight> Stacked(const std::vector<RowRange>& ranges, int64_t k);
+  // The ranges stacked in order into one matrix. A tensor may appear in several ranges. place:
+  // zero-filled memory of PackedBytes(ranges, k), 64-byte aligned; null: in the arena.
+  absl::StatusOr<kernels::PackedWeight> Stacked(const std::vector<RowRange>& ranges, int64_t k,
+                                                void* place = nullptr);
+  // Bytes of the packed matrix that Stacked gives, a multiple of 64.
+  absl::StatusOr<int64_t> PackedBytes(const std::vector<RowRange>& ranges, int64_t k) const;
   // As Matrix, always float32 in memory.
   absl::StatusOr<kernels::PackedWeight> FloatMatrix(const std::string& tensor, int64_t n,
                                                     int64_t k);
@@ -60,14 +71,14 @@ class WeightLoader {
 
   absl::StatusOr<StoredTensor> FindMatrix(const std::string& tensor, int64_t rows, int64_t k) const;
   absl::StatusOr<kernels::PackedWeight> Pack(const std::vector<Segment>& segments, int64_t k,
-                                             Keep keep);
+                                             Keep keep, void* place = nullptr);
   kernels::DType MemoryDType(const std::vector<Segment>& segments, Keep keep) const;
   void Count(const StoredTensor& tensor);
   void Done(const StoredTensor& tensor);
 
   const Checkpoint& checkpoint_;
   const LoadOptions& options_;
-  WeightArena* arena_;
+  WeightArena* arena_;  // null: a survey
   int64_t total_bytes_;
   std::set<const uint8_t*>
       counted_;  // tensors that are in loaded_bytes_: some are read in several goes

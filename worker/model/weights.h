@@ -4,11 +4,11 @@
 #define TESSERA_WORKER_MODEL_WEIGHTS_H_
 
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <vector>
 
 #include "kernels/kernels.h"
+#include "worker/model/expert_memory.h"
 #include "worker/model/mapped_buffer.h"
 
 namespace tessera::model {
@@ -78,7 +78,10 @@ struct MlpWeights {
 struct MoeWeights {
   kernels::PackedWeight router;  // [experts, hidden], float32
   FloatVector correction_bias;   // [experts] with noaux_tc, else empty
+  // The routed experts that are here: global ids, ascending, and their weights in the same order.
+  std::vector<int32_t> expert_ids;
   std::vector<MlpWeights> experts;
+  ExpertMemory expert_memory;  // backs `experts`
   std::optional<MlpWeights> shared;
 };
 
@@ -97,18 +100,12 @@ struct EmbeddingTable {
   kernels::DType dtype = kernels::DType::kBF16;
 };
 
-struct LanguageWeights {
-  EmbeddingTable embedding;
-  std::vector<DecoderLayerWeights> layers;
-  FloatVector final_norm;
-  kernels::PackedWeight lm_head;  // [vocab, hidden]
-};
-
 // Memory of packed weights, handed out in pieces and freed as a whole. Not thread safe.
 class WeightArena {
  public:
   // 64-byte aligned, zero-filled. RESOURCE_EXHAUSTED as MappedBuffer.
   absl::StatusOr<void*> Allocate(int64_t bytes);
+  static int64_t Aligned(int64_t bytes);  // what a piece of this size takes
   int64_t allocated_bytes() const { return allocated_bytes_; }
 
  private:
@@ -117,11 +114,19 @@ class WeightArena {
   int64_t allocated_bytes_ = 0;
 };
 
-struct ModelWeights {
-  WeightArena arena;  // backs every PackedWeight below
+// What stands before the first decoder layer and after the last.
+struct EndWeights {
   VisionWeights vision;
   ProjectorWeights projector;
-  LanguageWeights language;
+  EmbeddingTable embedding;
+  FloatVector final_norm;
+  kernels::PackedWeight lm_head;  // [vocab, hidden]
+};
+
+struct ShardWeights {
+  WeightArena arena;  // backs every PackedWeight below but those of routed experts
+  std::vector<DecoderLayerWeights> layers;
+  std::optional<EndWeights> ends;
 };
 
 }  // namespace tessera::model

@@ -3,6 +3,7 @@
 #include <map>
 #include <random>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -40,6 +41,46 @@ TEST(BlockPool, ReleasedBlocksAreFreeUnlessPublished) {
   EXPECT_EQ(pool.FindAndReference(Hash(1)), published);
   EXPECT_EQ(pool.counts().used, 1);
   EXPECT_EQ(pool.FindAndReference(Hash(2)), std::nullopt);
+}
+
+TEST(BlockPool, TellsWhatBecomesFindableAndWhatNoLongerIs) {
+  BlockPool pool(2, true);
+  std::vector<std::pair<Digest, bool>> told;
+  pool.SetListener([&](const Digest& hash, bool findable) { told.emplace_back(hash, findable); });
+  const int32_t first = *pool.Allocate();
+  const int32_t twin = *pool.Allocate();
+  pool.Publish(first, Hash(1));
+  pool.Publish(first, Hash(1));
+  pool.Publish(twin, Hash(1));  // known already
+  pool.Release(first);
+  pool.Release(twin);
+  EXPECT_EQ(told, (std::vector<std::pair<Digest, bool>>{{Hash(1), true}}));
+  pool.Allocate().IgnoreError();
+  pool.Allocate().IgnoreError();
+  EXPECT_EQ(told.back(), (std::pair{Hash(1), false}));
+  EXPECT_EQ(told.size(), 2u);
+}
+
+TEST(BlockPool, ForgetsWhatWasPublished) {
+  BlockPool pool(3, true);
+  std::set<Digest> findable;
+  pool.SetListener([&](const Digest& hash, bool is_findable) {
+    is_findable ? void(findable.insert(hash)) : void(findable.erase(hash));
+  });
+  const int32_t cached = *pool.Allocate();
+  const int32_t used = *pool.Allocate();
+  pool.Publish(cached, Hash(1));
+  pool.Publish(used, Hash(2));
+  pool.Release(cached);
+  EXPECT_EQ(findable.size(), 2u);
+  pool.ForgetPublished();
+  EXPECT_TRUE(findable.empty());
+  EXPECT_EQ(pool.counts().free, 2);
+  EXPECT_EQ(pool.counts().used, 1);
+  EXPECT_EQ(pool.FindAndReference(Hash(1)), std::nullopt);
+  EXPECT_EQ(pool.FindAndReference(Hash(2)), std::nullopt);
+  pool.Release(used);
+  EXPECT_EQ(pool.counts().free, 3);
 }
 
 TEST(BlockPool, PublishedBlocksAreFoundWhileInUse) {

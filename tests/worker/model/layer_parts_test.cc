@@ -100,7 +100,9 @@ TEST(LocalExpertDispatch, GroupsSlotsByExpertAndCombinesThemInOrder) {
   const std::vector<float> x = {1, 10, 100};  // [3, 1]
   const std::vector<int32_t> ids = {1, 4, 0, 4, 1, 3};
   const std::vector<float> weights = {0.5f, 0.25f, 2, 3, 1, 1};
-  const auto work = dispatch.Dispatch({{x.data(), 3, 1, 1}, ids, weights, 2});
+  EXPECT_FALSE(dispatch.collective());
+  ASSERT_TRUE(dispatch.Start(0, {{x.data(), 3, 1, 1}, ids, weights, 2}).ok());
+  const auto work = dispatch.Wait();
   ASSERT_TRUE(work.ok());
   EXPECT_EQ(work->num_slots, 6);
   EXPECT_THAT(work->x_rows, ElementsAre(1, 0, 2, 2, 0, 1));  // experts 0; 1, 1; 3; 4, 4

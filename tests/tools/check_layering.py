@@ -17,7 +17,7 @@ LIBRARIES = [
     ("grpcpp/", "grpc"), ("grpc++/", "grpc"), ("openssl/", "openssl"), ("yaml-cpp/", "yaml-cpp"), ("prometheus/", "prometheus"),
     ("simdjson", "simdjson"), ("nlohmann/", "nlohmann"), ("pcre2", "pcre2"), ("jpeglib", "jpeg"), ("jerror", "jpeg"),
     ("turbojpeg", "jpeg"), ("png", "png"), ("webp/", "webp"), ("gif_lib", "gif"), ("zlib", "zlib"), ("CLI/", "CLI11"),
-    ("readline/", "readline"), ("boost/", "boost"), ("cuda", "cuda"), ("nccl", "nccl"),
+    ("readline/", "readline"), ("boost/", "boost"), ("cuda", "cuda"), ("nccl", "nccl"), ("gloo/", "gloo"),
 ]
 SOURCES = {".h", ".cc", ".cu", ".cuh", ".in"}
 

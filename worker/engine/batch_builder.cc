@@ -33,9 +33,9 @@ StepPlan PlanStep(absl::Span<const SequenceView> sequences, int64_t available_bl
   StepPlan plan;
   plan.rows_left = limits.max_step_tokens;
   plan.blocks_left = available_blocks;
-  const auto youngest = static_cast<int64_t>(sequences.size()) - 1;
+  const auto last = static_cast<int64_t>(sequences.size()) - 1;
   for (const bool prompts : {false, true}) {
-    for (int64_t i = 0; i <= youngest && plan.rows_left > 0; ++i) {
+    for (int64_t i = 0; i <= last && plan.rows_left > 0; ++i) {
       const SequenceView& sequence = sequences[i];
       const int64_t missing = sequence.num_tokens - sequence.num_computed;
       TESSERA_CHECK(missing > 0) << "sequence " << i << " has nothing to compute";
@@ -44,7 +44,7 @@ StepPlan PlanStep(absl::Span<const SequenceView> sequences, int64_t available_bl
                            sequence.num_computed;
       if (room <= 0) {
         StepPlan preemption;
-        preemption.preempt_youngest = true;
+        preemption.preempt_last = true;
         return preemption;
       }
       int64_t num_rows = std::min({missing, plan.rows_left, limits.prefill_chunk_tokens, room});

@@ -1,9 +1,10 @@
 // Decides the rows of the next step. Pure: sequences and counts in, a plan out.
 //
-// Order: one row for each sequence that only awaits its next token, then chunks of prompts, both
-// from the oldest to the youngest. An older sequence never waits for a block that a younger one
-// holds: the plan then says to preempt the youngest, and is made anew. So the oldest always gains
-// rows, and every sequence becomes the oldest some day.
+// Sequences come in the order of their turns: by priority, among equals by age. One row for each
+// sequence that only awaits its next token, then chunks of prompts, both in that order. A sequence
+// never waits for a block that one after it holds: the plan then says to preempt the last, and is
+// made anew. So the first always gains rows, and every sequence becomes the first some day, as far
+// as there are no new ones of a higher priority without end.
 #ifndef TESSERA_WORKER_ENGINE_BATCH_BUILDER_H_
 #define TESSERA_WORKER_ENGINE_BATCH_BUILDER_H_
 
@@ -45,7 +46,7 @@ struct PlannedEncoding {
 };
 
 struct StepPlan {
-  bool preempt_youngest = false;  // if so, nothing else is set
+  bool preempt_last = false;  // if so, nothing else is set
   std::vector<PlannedRows> rows;
   // The one picture to encode before the step; its sequence's rows count on it.
   std::optional<PlannedEncoding> encoding;
@@ -53,7 +54,7 @@ struct StepPlan {
   int64_t blocks_left = 0;  // of available_blocks
 };
 
-// sequences: running ones, oldest first. available_blocks: free and cached ones.
+// sequences: running ones, in the order of their turns. available_blocks: free and cached ones.
 StepPlan PlanStep(absl::Span<const SequenceView> sequences, int64_t available_blocks,
                   const StepLimits& limits);
 

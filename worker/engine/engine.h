@@ -19,7 +19,9 @@
 #include "services/base/clock.h"
 #include "services/base/ids.h"
 #include "services/base/sha256.h"
+#include "worker/engine/kv_transfer.h"
 #include "worker/engine/sampler.h"
+#include "worker/engine/step_group.h"
 #include "worker/model/model.h"
 
 namespace tessera::engine {
@@ -42,6 +44,7 @@ struct EngineSnapshot {
   uint64_t embedding_cache_queries = 0;
   uint64_t embedding_cache_hits = 0;
   uint64_t preemptions = 0;
+  KvLeaseCounts kv_leases;
   absl::Duration last_step_duration;
 };
 
@@ -57,6 +60,14 @@ struct EngineOptions {
   int64_t prefill_chunk_tokens = 512;  // largest chunk of one prompt in one step
   int64_t max_queued_requests = 256;   // waiting, not running; more are RESOURCE_EXHAUSTED
   bool prefix_caching = true;
+  // Set: steps are bound to those of other ranks. Outlives the engine.
+  StepGroup* step_group = nullptr;
+  // A preempted request of this engine is not computed again here but ends with UNAVAILABLE: ranks
+  // that only decode have no pictures to compute a prompt from.
+  bool hand_back_preempted = false;
+  // Told, on the engine's thread, of full blocks that became findable and of those that no longer
+  // are; must not block. May be empty.
+  std::function<void(const Digest& hash, bool findable)> on_block;
   // A running request fails if for so long neither it nor an older one, whose turn comes first, has
   // gained a row.
   absl::Duration no_progress_timeout = absl::Seconds(60);
@@ -68,6 +79,11 @@ struct EngineOptions {
 // Type URL of the (empty) payload on Submit's RESOURCE_EXHAUSTED when waiting helps: the queue is
 // full.
 inline constexpr char kQueueFullPayload[] = "tessera.engine/queue_full";
+
+// Type URL of the (empty) payload on the UNAVAILABLE of a request whose K and V were given up here
+// and that another rank can go on with: it was preempted (EngineOptions::hand_back_preempted), or K
+// and V were lost and its pictures are not here to compute them again.
+inline constexpr char kHandedBackPayload[] = "tessera.engine/handed_back";
 
 // A picture of a prompt. The engine owns the bytes.
 struct PromptImage {
@@ -90,10 +106,20 @@ struct GenerationRequest {
   std::vector<int32_t> stop_token_ids;  // eos and the like: generation ends after one of them
                                         // (reason kStopToken), unless ignore_eos
   std::string cache_salt;               // tenants with different salts share no KV
+  // Prefill side of a handoff: the request ends with its first token (reason kHandedOver, unless
+  // that token ends the answer anyhow). Copies of the request share it.
+  std::shared_ptr<KvExport> kv_export;
+  // Rows of positions below this are there already and are not exported; in [0, token_ids.size()].
+  int64_t kv_export_from = 0;
+  // Decode side: id of a lease whose rows are all written; token_ids continue those of the lease by
+  // at least one token, and the images need no tiles.
+  std::string kv_lease;
+  // Higher is served sooner, among equals the older; in [-100, 100].
+  int32_t priority = 0;
   absl::Time deadline = absl::InfiniteFuture();
 };
 
-enum class FinishReason { kStopToken, kLength, kCancelled, kError };
+enum class FinishReason { kStopToken, kLength, kCancelled, kError, kHandedOver };
 
 struct Usage {
   int64_t prompt_tokens = 0;
@@ -133,8 +159,33 @@ class Engine {
   // nothing is called. INVALID_ARGUMENT: names the field (empty prompt, id outside the vocabulary,
   // picture spans that do not fit, prompt + max_tokens beyond the context, a NaN temperature …);
   // RESOURCE_EXHAUSTED: queue full, or the request can never fit the KV cache (says both numbers);
-  // ALREADY_EXISTS: id in use; UNAVAILABLE: stopping or draining.
+  // ALREADY_EXISTS: id in use; UNAVAILABLE: stopping or draining. With kv_lease also NOT_FOUND: no
+  // such lease; FAILED_PRECONDITION: rows of it are missing; INVALID_ARGUMENT: it was taken for
+  // another prompt. Only an OK takes the lease.
   virtual absl::Status Submit(GenerationRequest request, std::unique_ptr<EventSink> sink) = 0;
+
+  // Leases blocks for a prompt that another rank computes, and calls `granted` once: on the
+  // engine's thread as soon as there is room, or at once on the caller's if it is refused. With the
+  // lease, or with INVALID_ARGUMENT, RESOURCE_EXHAUSTED (it can never fit, or the queue is full, as
+  // Submit), DEADLINE_EXCEEDED (no room by prompt.deadline), ALREADY_EXISTS, CANCELLED (released
+  // meanwhile), UNAVAILABLE (stopping, draining, or not in the group). prompt: token ids, images
+  // without tiles, salt, priority, and the answer's max_tokens; lease: how long the rows may take,
+  // in (0, 1 h].
+  using LeaseCallback = std::function<void(absl::StatusOr<KvLease>)>;
+  virtual void LeaseBlocks(std::string id, GenerationRequest prompt, absl::Duration lease,
+                           LeaseCallback granted) = 0;
+
+  // Writes rows of a leased block range; from any thread, concurrently for different rows. rows as
+  // in KvExport::OnRows. NOT_FOUND: no such lease, or its deadline has passed; INVALID_ARGUMENT:
+  // rows outside the lease, rows that were here before it, or of the wrong size.
+  virtual absl::Status WriteRows(const std::string& lease_id, int64_t layer, int64_t first_position,
+                                 absl::Span<const std::byte> rows) = 0;
+
+  // Gives a lease back, or stops waiting for it; unknown ids are ignored.
+  virtual void ReleaseLease(const std::string& lease_id) = 0;
+
+  // A peer of the step group is about to step, or a change of members is due.
+  virtual void WakeForPeers() = 0;
 
   // The request ends within one step with kCancelled; unknown ids are ignored.
   virtual void Cancel(const RequestId& id) = 0;

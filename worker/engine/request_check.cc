@@ -12,7 +12,15 @@ namespace {
 
 constexpr int64_t kMaxStopTokens = 1024;
 constexpr int64_t kMaxTilesPerSide = 64;
-constexpr size_t kMaxRequestIdBytes = 512;
+constexpr size_t kMaxIdBytes = 512;
+constexpr int32_t kMostPriority = 100;
+constexpr absl::Duration kMaxLease = absl::Hours(1);
+
+absl::Status CheckId(absl::string_view field, absl::string_view id) {
+  if (!id.empty() && id.size() <= kMaxIdBytes) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(field, " has ", id.size(), " bytes, must have 1 to ", kMaxIdBytes));
+}
 
 absl::Status CheckIds(absl::string_view field, absl::Span<const int32_t> ids, int64_t vocab_size) {
   for (size_t i = 0; i < ids.size(); ++i) {
@@ -25,7 +33,8 @@ absl::Status CheckIds(absl::string_view field, absl::Span<const int32_t> ids, in
 }
 
 absl::Status CheckImage(const PromptImage& image, absl::string_view field, int64_t first_allowed,
-                        const GenerationRequest& request, const model::VlModel& model) {
+                        const GenerationRequest& request, bool may_lack_tiles,
+                        const model::VlModel& model) {
   for (const auto& [name, tiles] :
        {std::pair{"tiles_across", image.tiles_across}, std::pair{"tiles_down", image.tiles_down}}) {
     if (tiles < 1 || tiles > kMaxTilesPerSide) {
@@ -35,7 +44,8 @@ absl::Status CheckImage(const PromptImage& image, absl::string_view field, int64
   }
   const int64_t side = model.config().vision.image_size;
   const int64_t bytes = (1 + image.tiles_across * image.tiles_down) * 3 * side * side;
-  if (static_cast<int64_t>(image.tiles.size()) != bytes) {
+  const bool lacks_tiles = may_lack_tiles && image.tiles.empty();
+  if (!lacks_tiles && static_cast<int64_t>(image.tiles.size()) != bytes) {
     return absl::InvalidArgumentError(absl::StrCat(field, ".tiles has ", image.tiles.size(),
                                                    " bytes, must have ", bytes, " for this grid"));
   }
@@ -79,6 +89,53 @@ absl::Status CheckTokens(const GenerationRequest& request, const model::VlModel&
   return CheckIds("token_ids", request.token_ids, language.vocab_size);
 }
 
+absl::Status CheckImages(const GenerationRequest& request, bool may_lack_tiles,
+                         const model::VlModel& model) {
+  int64_t first_allowed = 0;
+  for (size_t i = 0; i < request.images.size(); ++i) {
+    const PromptImage& image = request.images[i];
+    TESSERA_RETURN_IF_ERROR(CheckImage(image, absl::StrCat("images[", i, "]"), first_allowed,
+                                       request, may_lack_tiles, model));
+    first_allowed = image.first_token + image.num_tokens;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckPriority(const GenerationRequest& request) {
+  if (request.priority >= -kMostPriority && request.priority <= kMostPriority) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrCat("priority is ", request.priority, ", must be in [",
+                                                 -kMostPriority, ", ", kMostPriority, "]"));
+}
+
+absl::Status CheckHandoff(const GenerationRequest& request) {
+  const auto num_tokens = static_cast<int64_t>(request.token_ids.size());
+  if (request.kv_export_from < 0 || request.kv_export_from > num_tokens) {
+    return absl::InvalidArgumentError(absl::StrCat("kv_export_from is ", request.kv_export_from,
+                                                   ", must be in [0, ", num_tokens, "]"));
+  }
+  if (request.kv_lease.empty()) return absl::OkStatus();
+  if (request.kv_export != nullptr) {
+    return absl::InvalidArgumentError("kv_lease and kv_export are set, must be one of them");
+  }
+  if (num_tokens == request.num_prompt_tokens) {
+    return absl::InvalidArgumentError(
+        "token_ids has 0 generated tokens, must have at least 1 with kv_lease");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckFits(const GenerationRequest& request, int64_t kv_blocks_total,
+                       int64_t block_size_tokens) {
+  const int64_t kv_tokens = request.num_prompt_tokens + request.sampling.max_tokens - 1;
+  const int64_t blocks = BlocksFor(kv_tokens, block_size_tokens);
+  if (blocks <= kv_blocks_total) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat("the request needs ", blocks, " KV blocks (",
+                                                   kv_tokens, " tokens), the whole cache has ",
+                                                   kv_blocks_total));
+}
+
 absl::Status CheckOption(absl::string_view name, int64_t value, int64_t low, int64_t high) {
   if (value >= low && value <= high) return absl::OkStatus();
   return absl::InvalidArgumentError(
@@ -89,11 +146,7 @@ absl::Status CheckOption(absl::string_view name, int64_t value, int64_t low, int
 
 absl::Status CheckRequest(const GenerationRequest& request, const model::VlModel& model,
                           int64_t kv_blocks_total, int64_t block_size_tokens) {
-  const size_t id_bytes = request.id.value().size();
-  if (id_bytes == 0 || id_bytes > kMaxRequestIdBytes) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("request_id has ", id_bytes, " bytes, must have 1 to ", kMaxRequestIdBytes));
-  }
+  TESSERA_RETURN_IF_ERROR(CheckId("request_id", request.id.value()));
   TESSERA_RETURN_IF_ERROR(ValidateSamplingParams(request.sampling));
   TESSERA_RETURN_IF_ERROR(CheckTokens(request, model));
   if (request.stop_token_ids.size() > kMaxStopTokens) {
@@ -103,21 +156,26 @@ absl::Status CheckRequest(const GenerationRequest& request, const model::VlModel
   }
   TESSERA_RETURN_IF_ERROR(
       CheckIds("stop_token_ids", request.stop_token_ids, model.config().language.vocab_size));
-  int64_t first_allowed = 0;
-  for (size_t i = 0; i < request.images.size(); ++i) {
-    const PromptImage& image = request.images[i];
-    TESSERA_RETURN_IF_ERROR(
-        CheckImage(image, absl::StrCat("images[", i, "]"), first_allowed, request, model));
-    first_allowed = image.first_token + image.num_tokens;
+  TESSERA_RETURN_IF_ERROR(CheckImages(request, !request.kv_lease.empty(), model));
+  TESSERA_RETURN_IF_ERROR(CheckPriority(request));
+  TESSERA_RETURN_IF_ERROR(CheckHandoff(request));
+  return CheckFits(request, kv_blocks_total, block_size_tokens);
+}
+
+absl::Status CheckLeaseRequest(const std::string& id, const GenerationRequest& prompt,
+                               absl::Duration lease, const model::VlModel& model,
+                               int64_t kv_blocks_total, int64_t block_size_tokens) {
+  TESSERA_RETURN_IF_ERROR(CheckId("handoff_id", id));
+  if (lease <= absl::ZeroDuration() || lease > kMaxLease) {
+    return absl::InvalidArgumentError(absl::StrCat("lease is ", absl::FormatDuration(lease),
+                                                   ", must be in (0, ",
+                                                   absl::FormatDuration(kMaxLease), "]"));
   }
-  const int64_t kv_tokens = request.num_prompt_tokens + request.sampling.max_tokens - 1;
-  const int64_t blocks = BlocksFor(kv_tokens, block_size_tokens);
-  if (blocks > kv_blocks_total) {
-    return absl::ResourceExhaustedError(absl::StrCat("the request needs ", blocks, " KV blocks (",
-                                                     kv_tokens, " tokens), the whole cache has ",
-                                                     kv_blocks_total));
-  }
-  return absl::OkStatus();
+  TESSERA_RETURN_IF_ERROR(ValidateSamplingParams(prompt.sampling));
+  TESSERA_RETURN_IF_ERROR(CheckTokens(prompt, model));
+  TESSERA_RETURN_IF_ERROR(CheckImages(prompt, /*may_lack_tiles=*/true, model));
+  TESSERA_RETURN_IF_ERROR(CheckPriority(prompt));
+  return CheckFits(prompt, kv_blocks_total, block_size_tokens);
 }
 
 absl::Status CheckOptions(const EngineOptions& options) {

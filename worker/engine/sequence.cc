@@ -11,11 +11,19 @@ namespace tessera::engine {
 
 Sequence::Sequence(GenerationRequest request_in, std::unique_ptr<EventSink> sink_in,
                    uint64_t arrival_in)
-    : request(std::move(request_in)), sink(std::move(sink_in)), arrival(arrival_in) {
+    : request(std::move(request_in)),
+      sink(std::move(sink_in)),
+      arrival(arrival_in),
+      num_submitted(static_cast<int64_t>(request.token_ids.size())) {
   for (const PromptImage& image : request.images) {
     images.push_back({image.first_token, image.num_tokens, false});
   }
   pins.resize(images.size());
+}
+
+bool Sequence::HasTiles() const {
+  return absl::c_none_of(request.images,
+                         [](const PromptImage& image) { return image.tiles.empty(); });
 }
 
 const Digest& BlockHash(Sequence& sequence, int64_t block, int64_t block_size_tokens) {
@@ -49,6 +57,9 @@ std::optional<FinishReason> CompletionOf(const Sequence& sequence, int64_t conte
   if (sequence.num_generated() >= request.sampling.max_tokens ||
       sequence.num_tokens() > context_tokens) {
     return FinishReason::kLength;
+  }
+  if (request.kv_export != nullptr && sequence.num_tokens() > sequence.num_submitted) {
+    return FinishReason::kHandedOver;
   }
   return std::nullopt;
 }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -15,6 +16,13 @@
 #include "worker/engine/engine.h"
 
 namespace tessera::engine {
+
+// What a sequence that only asks for blocks is to be told.
+struct LeaseRequest {
+  std::string id;
+  absl::Duration duration;  // of the lease, from when it is granted
+  Engine::LeaseCallback granted;
+};
 
 struct Sequence {
   // request.token_ids grows with the answer.
@@ -28,9 +36,21 @@ struct Sequence {
     return request.num_prompt_tokens + request.sampling.max_tokens - 1;
   }
 
+  // Whether its turn comes before the other's.
+  bool Precedes(const Sequence& other) const {
+    if (request.priority != other.request.priority) {
+      return request.priority > other.request.priority;
+    }
+    return arrival < other.arrival;
+  }
+  // Whether its K and V can be computed from what it holds.
+  bool HasTiles() const;
+
   GenerationRequest request;
-  std::unique_ptr<EventSink> sink;
-  const uint64_t arrival;  // smaller is older; kept through preemptions
+  std::unique_ptr<EventSink> sink;    // null if `lease` is set
+  const uint64_t arrival;             // smaller is older; kept through preemptions
+  const int64_t num_submitted;        // tokens that came with the request
+  std::optional<LeaseRequest> lease;  // set: asks for the blocks of its tokens and computes nothing
   bool admitted_before = false;
   bool cancelled = false;
   absl::Time last_progress = absl::InfinitePast();  // when it was admitted or last gained a row
@@ -42,6 +62,8 @@ struct Sequence {
   std::vector<Digest> block_hashes;  // of leading full blocks, as far as they were asked for
   std::vector<ImageView> images;
   std::vector<EmbeddingCache::Pin> pins;  // one per picture; empty while it is not needed
+  // With kv_export, per layer: rows before this one were handed over or are not wanted.
+  std::vector<int64_t> exported;
 };
 
 // Hash of full block `block`, chained from the root. Remembers the hashes of the blocks before it.
@@ -50,8 +72,8 @@ const Digest& BlockHash(Sequence& sequence, int64_t block, int64_t block_size_to
 // Why the answer ends with the tokens that are there now; nullopt: it goes on.
 std::optional<FinishReason> CompletionOf(const Sequence& sequence, int64_t context_tokens);
 
-// Index of the first sequence (oldest first) for whose sake nothing has happened since
-// `now - timeout`: neither it nor an older one, which it waits for, has gained a row.
+// Index of the first sequence (in the order of their turns) for whose sake nothing has happened
+// since `now - timeout`: neither it nor one before it, which it waits for, has gained a row.
 std::optional<int64_t> FirstStalled(absl::Span<const absl::Time> last_progress, absl::Time now,
                                     absl::Duration timeout);
 

@@ -3,6 +3,7 @@
 #include <optional>
 #include <utility>
 
+#include "absl/strings/cord.h"
 #include "services/base/check.h"
 #include "worker/engine/step_loop.h"
 
@@ -21,30 +22,49 @@ StepPlan StepLoop::Plan() {
                        sequence->images});
     }
     StepPlan plan = PlanStep(views, AvailableBlocks(), limits);
-    if (plan.preempt_youngest) {
-      PreemptYoungest();
+    if (plan.preempt_last) {
+      PreemptLast();
       preempted = true;
       continue;
     }
-    // Right after a preemption nobody is admitted: what came free is for the older ones.
-    if (preempted || plan.rows_left == 0 || !TryAdmit()) return plan;
+    // Right after a preemption nobody is admitted: what came free is for those before it.
+    if (preempted) return plan;
+    if (!TryGrantLease() && (plan.rows_left == 0 || !TryAdmit())) return plan;
   }
 }
 
 bool StepLoop::TryAdmit() {
-  if (waiting_.empty() || static_cast<int64_t>(running_.size()) >= options_.max_batch_sequences) {
-    return false;
+  if (static_cast<int64_t>(running_.size()) >= options_.max_batch_sequences) return false;
+  if (!adopted_.empty()) {
+    // It has its memory; what it needs beyond that, it gains like all that run.
+    SequencePtr sequence = std::move(adopted_.front());
+    adopted_.pop_front();
+    sequence->last_progress = clock_.Now();
+    Insert(running_, std::move(sequence));
+    return true;
   }
+  if (waiting_.empty() || waiting_.front()->lease) return false;
   Sequence& sequence = *waiting_.front();
-  ReferenceCachedPrefix(sequence);
+  ReferenceCachedPrefix(sequence, sequence.num_tokens() - 1);
   // Room for all that it knows now, beside what the running ones still need for the same: else it
-  // would soon be preempted. Alone it always fits (CheckRequest).
+  // would soon be preempted. And however it grows, it does not depend on the end of a lease. Once
+  // all that is here has ended it fits (CheckRequest).
   const int64_t tokens = std::min(sequence.num_tokens() + 1, sequence.most_kv_tokens());
   const int64_t needed = BlocksFor(tokens, options_.kv_block_size_tokens) - sequence.num_blocks();
-  if (!running_.empty() && needed > AvailableBlocks() - ReservedBlocks()) {
+  const int64_t most = BlocksFor(sequence.most_kv_tokens(), options_.kv_block_size_tokens);
+  if (needed > AvailableBlocks() - ReservedBlocks() ||
+      most > pool_.counts().total - leases_.totals().blocks) {
     ReleaseMemory(sequence);
     return false;
   }
+  NoteAdmission(sequence);
+  SequencePtr admitted = std::move(waiting_.front());
+  waiting_.pop_front();
+  Insert(running_, std::move(admitted));
+  return true;
+}
+
+void StepLoop::NoteAdmission(Sequence& sequence) {
   if (!sequence.admitted_before) {
     sequence.admitted_before = true;
     sequence.num_cached_tokens =
@@ -55,30 +75,41 @@ bool StepLoop::TryAdmit() {
     }
   }
   sequence.last_progress = clock_.Now();
-  const auto place = std::find_if(running_.begin(), running_.end(), [&](const SequencePtr& other) {
-    return other->arrival > sequence.arrival;
-  });
-  running_.insert(place, std::move(waiting_.front()));
-  waiting_.pop_front();
-  return true;
+  if (sequence.request.kv_export != nullptr) exporter_.ExportAll(sequence, sequence.num_computed);
 }
 
-void StepLoop::PreemptYoungest() {
-  SequencePtr sequence = std::move(running_.back());
-  running_.pop_back();
-  ReleaseMemory(*sequence);
+void StepLoop::PreemptLast() {
+  // Adopted ones wait for a place in the batch: nothing is lost sooner by taking theirs.
+  SequencePtr sequence;
+  if (!adopted_.empty()) {
+    sequence = std::move(adopted_.back());
+    adopted_.pop_back();
+  } else {
+    sequence = std::move(running_.back());
+    running_.pop_back();
+  }
   ++counters_.preemptions;
-  const auto place = std::find_if(waiting_.begin(), waiting_.end(), [&](const SequencePtr& other) {
-    return other->arrival > sequence->arrival;
-  });
-  waiting_.insert(place, std::move(sequence));
+  GiveUpKv(std::move(sequence), absl::UnavailableError("preempted: out of KV blocks"));
 }
 
-void StepLoop::ReferenceCachedPrefix(Sequence& sequence) {
+// Has a sequence that is in no queue compute its K and V again, or hands it back with that status.
+void StepLoop::GiveUpKv(SequencePtr sequence, const absl::Status& status) {
+  if (!options_.hand_back_preempted && sequence->HasTiles()) {
+    ReleaseMemory(*sequence);
+    Insert(waiting_, std::move(sequence));
+    return;
+  }
+  absl::Status end = status;
+  end.SetPayload(kHandedBackPayload, absl::Cord());
+  Finish(std::move(sequence), FinishReason::kError, end);
+}
+
+// num_tokens: how many tokens may come from the cache. Of those to be answered here the last is
+// always computed: its logits are wanted.
+void StepLoop::ReferenceCachedPrefix(Sequence& sequence, int64_t num_tokens) {
   TESSERA_CHECK(sequence.blocks.empty());
   if (!options_.prefix_caching) return;
-  // The last token is always computed: its logits are wanted.
-  const int64_t most = (sequence.num_tokens() - 1) / options_.kv_block_size_tokens;
+  const int64_t most = num_tokens / options_.kv_block_size_tokens;
   while (sequence.num_blocks() < most) {
     const Digest& hash = BlockHash(sequence, sequence.num_blocks(), options_.kv_block_size_tokens);
     const std::optional<int32_t> block = pool_.FindAndReference(hash);
@@ -110,11 +141,13 @@ int64_t StepLoop::AvailableBlocks() const {
 
 int64_t StepLoop::ReservedBlocks() const {
   int64_t reserved = 0;
-  for (const SequencePtr& sequence : running_) {
+  const auto reserve = [&](const SequencePtr& sequence) {
     const int64_t tokens = std::min(sequence->num_tokens() + 1, sequence->most_kv_tokens());
     reserved += std::max<int64_t>(
         0, BlocksFor(tokens, options_.kv_block_size_tokens) - sequence->num_blocks());
-  }
+  };
+  std::for_each(running_.begin(), running_.end(), reserve);
+  std::for_each(adopted_.begin(), adopted_.end(), reserve);
   return reserved;
 }
 

@@ -46,10 +46,10 @@ TEST(PlanStep, ADecodeInsideItsBlockNeedsNoOther) {
 }
 
 TEST(PlanStep, WithoutABlockForAnOlderOneTheYoungestIsPreempted) {
-  EXPECT_TRUE(PlanStep({Decode(9, 2), Decode(8, 2)}, 0, kLimits).preempt_youngest);
-  EXPECT_TRUE(PlanStep({Prompt(5), Decode(8, 2)}, 0, kLimits).preempt_youngest);
+  EXPECT_TRUE(PlanStep({Decode(9, 2), Decode(8, 2)}, 0, kLimits).preempt_last);
+  EXPECT_TRUE(PlanStep({Prompt(5), Decode(8, 2)}, 0, kLimits).preempt_last);
   // The youngest itself is the one without a block.
-  EXPECT_TRUE(PlanStep({Decode(8, 2), Decode(9, 2)}, 0, kLimits).preempt_youngest);
+  EXPECT_TRUE(PlanStep({Decode(8, 2), Decode(9, 2)}, 0, kLimits).preempt_last);
 }
 
 TEST(PlanStep, OnePictureIsEncodedAndTheChunkEndsBeforeTheNext) {
@@ -103,7 +103,7 @@ TEST(PlanStep, KeepsItsBoundsOnRandomInputAndTheOldestAlwaysGains) {
     }
     const int64_t available = random() % 12;
     const StepPlan plan = PlanStep(views, available, limits);
-    if (plan.preempt_youngest) {
+    if (plan.preempt_last) {
       ASSERT_TRUE(plan.rows.empty());
       // Enough blocks for everybody's chunk would have left no reason.
       ASSERT_LT(available, 8 * BlocksFor(31, limits.block_size_tokens));

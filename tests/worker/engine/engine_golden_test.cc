@@ -11,11 +11,14 @@
 #include "gtest/gtest.h"
 #include "kernels/kernels.h"
 #include "kernels/thread_pool.h"
-#include "services/cli/check/golden_case.h"
+#include "tests/worker/engine/golden_requests.h"
 #include "worker/engine/engine.h"
 
 namespace tessera::engine {
 namespace {
+
+using testing::GoldenRequest;
+using testing::ReadGoldenRequests;
 
 constexpr int64_t kBlockSize = 16;
 
@@ -38,75 +41,14 @@ class Sink final : public EventSink {
   std::shared_ptr<Received> received_;
 };
 
-struct Case {
-  GenerationRequest request;
-  std::vector<int32_t> expected;
-};
-
-std::vector<PromptImage> Images(const model::VlModel& model, const check::GoldenCase& golden,
-                                const std::vector<prompt::TiledImage>& tiles) {
-  std::vector<int64_t> free_rows;  // rows of pictures, in order
-  for (const auto& run : golden.image_runs) {
-    for (int64_t i = 0; i < run[1]; ++i) free_rows.push_back(run[0] + i);
-  }
-  std::vector<PromptImage> images;
-  size_t next = 0;
-  for (const prompt::TiledImage& tiled : tiles) {
-    PromptImage image;
-    image.tiles.assign(tiled.tiles.begin(), tiled.tiles.end());
-    image.tiles_across = tiled.grid.across;
-    image.tiles_down = tiled.grid.down;
-    image.num_tokens = model.NumImageTokens(tiled.grid.across, tiled.grid.down);
-    image.first_token = free_rows.at(next);
-    next += image.num_tokens;
-    image.identity =
-        Sha256Fields()
-            .Add({reinterpret_cast<const char*>(image.tiles.data()), image.tiles.size()})
-            .Finish();
-    images.push_back(std::move(image));
-  }
-  EXPECT_EQ(next, free_rows.size());
-  return images;
-}
-
-// Each case past the end token; and up to it, where one occurs.
-std::vector<Case> ReadCases(const model::VlModel& model, const std::string& dir) {
-  std::vector<Case> cases;
-  for (const std::string& name : check::ListCases(dir)) {
-    const auto golden = check::ReadCase(dir, name);
-    EXPECT_TRUE(golden.ok()) << golden.status();
-    const auto tiles = check::ReadTiles(dir, *golden);
-    if (absl::IsNotFound(tiles.status())) continue;  // the reference's own pictures are not here
-    EXPECT_TRUE(tiles.ok()) << tiles.status();
-    Case base;
-    base.request.token_ids = golden->ids;
-    base.request.num_prompt_tokens = static_cast<int64_t>(golden->ids.size());
-    base.request.images = Images(model, *golden, *tiles);
-    base.request.sampling.num_logprobs = 5;
-    base.request.stop_token_ids = {model.config().language.eos_token_id};
-    for (const bool ignore_eos : {true, false}) {
-      Case one = base;
-      one.request.id = RequestId(absl::StrCat(name, ignore_eos ? "" : " to eos"));
-      one.request.sampling.ignore_eos = ignore_eos;
-      one.expected =
-          check::Ids(golden->json[ignore_eos ? "greedy_tokens_no_stop" : "generated_until_eos"]);
-      one.request.sampling.max_tokens =
-          std::max<int64_t>(static_cast<int64_t>(one.expected.size()), 1);
-      EXPECT_FALSE(one.expected.empty());
-      if (!ignore_eos && one.expected == cases.back().expected) continue;
-      cases.push_back(std::move(one));
-    }
-  }
-  return cases;
-}
-
 int64_t BlockBytes(const model::VlModel& model) {
   return model.kv_layout().num_layers * model.kv_layout().BlockBytes(kBlockSize);
 }
 
-std::vector<std::shared_ptr<Received>> RunAll(Engine& engine, const std::vector<Case>& cases) {
+std::vector<std::shared_ptr<Received>> RunAll(Engine& engine,
+                                              const std::vector<GoldenRequest>& cases) {
   std::vector<std::shared_ptr<Received>> all;
-  for (const Case& one : cases) {
+  for (const GoldenRequest& one : cases) {
     all.push_back(std::make_shared<Received>());
     const absl::Status status = engine.Submit(one.request, std::make_unique<Sink>(all.back()));
     EXPECT_EQ(status, absl::OkStatus());
@@ -146,9 +88,10 @@ TEST_P(EngineGolden, AllCasesAtOnceGiveTheReferencesTokens) {
   load.pool = &pool;
   const auto model = model::VlModel::Load(dir, load);
   ASSERT_TRUE(model.ok()) << model.status();
-  const std::vector<Case> cases = ReadCases(**model, dir);
+  const std::vector<GoldenRequest> cases = ReadGoldenRequests(**model, dir);
   int64_t longest = 0;
-  for (const Case& one : cases) longest = std::max(longest, one.request.num_prompt_tokens + 32);
+  for (const GoldenRequest& one : cases)
+    longest = std::max(longest, one.request.num_prompt_tokens + 32);
   const int64_t blocks_of_longest = longest / kBlockSize + 1;
 
   EngineOptions plain;

@@ -83,8 +83,8 @@ absl::Status FakeModel::EncodeImage(const model::ImageTiles& image, kernels::Mat
   return absl::OkStatus();
 }
 
-void FakeModel::WritePages(const model::StepSequence& sequence,
-                           absl::Span<const kernels::PagedKv> layers) {
+void FakeModel::WritePages(const model::StepSequence& sequence, const kernels::PagedKv& pages,
+                           int64_t layer) {
   std::vector<uint64_t> values;
   for (const int32_t token : sequence.token_ids) values.push_back(ValueOfToken(token));
   for (const model::EmbeddingSpan& span : sequence.images) {
@@ -92,13 +92,11 @@ void FakeModel::WritePages(const model::StepSequence& sequence,
       values.at(span.first_row + row) = ValueOfFeatures(span.features.row(row));
     }
   }
-  for (size_t layer = 0; layer < layers.size(); ++layer) {
-    const int64_t block_size = layers[layer].block_size_tokens;
-    for (size_t i = 0; i < values.size(); ++i) {
-      const int64_t position = sequence.first_position + static_cast<int64_t>(i);
-      *Slot(layers[layer], sequence.block_table[position / block_size], position % block_size) =
-          PageValue(values[i], position, static_cast<int64_t>(layer));
-    }
+  const int64_t block_size = pages.block_size_tokens;
+  for (size_t i = 0; i < values.size(); ++i) {
+    const int64_t position = sequence.first_position + static_cast<int64_t>(i);
+    *Slot(pages, sequence.block_table[position / block_size], position % block_size) =
+        PageValue(values[i], position, layer);
   }
 }
 
@@ -124,7 +122,17 @@ absl::Status FakeModel::Forward(absl::Span<const model::StepSequence> sequences,
         return absl::InternalError("fake model: two sequences write one block");
       }
     }
-    WritePages(sequence, layers);
+  }
+  for (size_t layer = 0; layer < layers.size(); ++layer) {
+    for (const model::StepSequence& sequence : sequences) {
+      WritePages(sequence, layers[layer], static_cast<int64_t>(layer));
+    }
+    if (observer_ != nullptr && rows > 0) observer_->OnKvWritten(static_cast<int64_t>(layer));
+    if (after_layer) {
+      if (absl::Status status = after_layer(static_cast<int64_t>(layer)); !status.ok()) {
+        return status;
+      }
+    }
   }
   RaiseTo(most_rows_in_step, rows);
   RaiseTo(most_sequences_in_step, static_cast<int64_t>(sequences.size()));

@@ -38,9 +38,11 @@ class FakeModel final : public model::VlModel {
   absl::Status Forward(absl::Span<const model::StepSequence> sequences,
                        absl::Span<const kernels::PagedKv> layers, kernels::Mat logits,
                        model::ForwardProbe* probe) override;
+  void SetKvObserver(model::KvObserver* observer) override { observer_ = observer; }
 
   // Hooks of the test; called on the engine's thread.
   std::function<absl::Status(absl::Span<const model::StepSequence>)> before_forward;
+  std::function<absl::Status(int64_t layer)> after_layer;  // after the pages of the layer
   std::function<absl::Status(const model::ImageTiles&)> before_encode;
 
   // What was seen so far.
@@ -51,8 +53,10 @@ class FakeModel final : public model::VlModel {
   std::atomic<int64_t> num_rows{0};
 
  private:
-  void WritePages(const model::StepSequence& sequence, absl::Span<const kernels::PagedKv> layers);
+  void WritePages(const model::StepSequence& sequence, const kernels::PagedKv& pages,
+                  int64_t layer);
   model::ModelConfig config_;
+  model::KvObserver* observer_ = nullptr;
 };
 
 // A picture of the fake model whose bytes follow from `seed`.

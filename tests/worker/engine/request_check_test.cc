@@ -79,6 +79,39 @@ TEST(CheckRequest, PicturesMustFitTheirGridAndThePrompt) {
       "images[1].first_token");  // pictures lie in the prompt, not among generated tokens
 }
 
+TEST(CheckRequest, PrioritiesAndExportsAreBounded) {
+  ExpectRefused([](auto& r) { r.priority = 101; }, "priority");
+  ExpectRefused([](auto& r) { r.priority = -101; }, "priority");
+  ExpectRefused([](auto& r) { r.kv_export_from = -1; }, "kv_export_from");
+  ExpectRefused([](auto& r) { r.kv_export_from = 41; }, "kv_export_from");
+}
+
+TEST(CheckRequest, OnlyALeaseStandsForTiles) {
+  GenerationRequest request = Valid();
+  request.token_ids.push_back(7);
+  request.kv_lease = "l";
+  for (PromptImage& image : request.images) image.tiles.clear();
+  EXPECT_EQ(Check(request), absl::OkStatus());
+  request.kv_lease.clear();
+  EXPECT_THAT(std::string(Check(request).message()), HasSubstr("images[0].tiles"));
+  request = Valid();
+  request.kv_lease = "l";
+  EXPECT_THAT(std::string(Check(request).message()), HasSubstr("generated"));
+}
+
+TEST(CheckLeaseRequest, NamesWhatIsWrong) {
+  const auto check = [](const std::string& id, absl::Duration lease, int64_t blocks) {
+    GenerationRequest prompt = Valid();
+    prompt.id = RequestId("");
+    for (PromptImage& image : prompt.images) image.tiles.clear();
+    return CheckLeaseRequest(id, prompt, lease, FakeModel(), blocks, 4);
+  };
+  EXPECT_EQ(check("l", absl::Hours(1), 13), absl::OkStatus());
+  EXPECT_THAT(std::string(check("", absl::Hours(1), 13).message()), HasSubstr("handoff_id"));
+  EXPECT_THAT(std::string(check("l", absl::Hours(2), 13).message()), HasSubstr("lease is 2h"));
+  EXPECT_EQ(check("l", absl::Hours(1), 12).code(), absl::StatusCode::kResourceExhausted);
+}
+
 TEST(CheckRequest, WhatCanNeverFitSaysBothNumbers) {
   EXPECT_TRUE(Check(Valid(), 13).ok());  // 40 + 10 - 1 tokens in blocks of 4
   const absl::Status status = Check(Valid(), 12);

@@ -2,9 +2,11 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <algorithm>
 #include <atomic>
 
-#include "absl/strings/str_cat.h"
+#include "router/policy/route.h"
+#include "router/wire.h"
 #include "services/base/status_macros.h"
 #include "services/rpc/grpc_status.h"
 #include "services/rpc/status_details.h"
@@ -17,100 +19,12 @@ namespace {
 using grpc::CallbackServerContext;
 using grpc::ServerUnaryReactor;
 
+constexpr absl::Duration kFullRetryDelay = absl::Seconds(1);
+
 ServerUnaryReactor* Answer(CallbackServerContext* context, const absl::Status& status) {
   ServerUnaryReactor* reactor = context->DefaultReactor();
   reactor->Finish(rpc::ToGrpcStatus(status));
   return reactor;
-}
-
-WorkerLoad FromProto(const v1::WorkerLoad& proto) {
-  WorkerLoad load;
-  load.running_requests = proto.running_requests();
-  load.queued_requests = proto.queued_requests();
-  load.max_queued_requests = proto.max_queued_requests();
-  load.outstanding_tokens = proto.outstanding_tokens();
-  load.kv_blocks_total = proto.kv_blocks_total();
-  load.kv_blocks_used = proto.kv_blocks_used();
-  return load;
-}
-
-v1::WorkerLoad ToProto(const WorkerLoad& load) {
-  v1::WorkerLoad proto;
-  proto.set_running_requests(static_cast<int32_t>(load.running_requests));
-  proto.set_queued_requests(static_cast<int32_t>(load.queued_requests));
-  proto.set_max_queued_requests(static_cast<int32_t>(load.max_queued_requests));
-  proto.set_outstanding_tokens(load.outstanding_tokens);
-  proto.set_kv_blocks_total(load.kv_blocks_total);
-  proto.set_kv_blocks_used(load.kv_blocks_used);
-  return proto;
-}
-
-absl::StatusOr<WorkerRole> FromProto(v1::WorkerRole role) {
-  switch (role) {
-    case v1::WORKER_ROLE_BOTH:
-      return WorkerRole::kBoth;
-    case v1::WORKER_ROLE_PREFILL:
-      return WorkerRole::kPrefill;
-    case v1::WORKER_ROLE_DECODE:
-      return WorkerRole::kDecode;
-    default:
-      return absl::InvalidArgumentError(
-          absl::StrCat("role: ", static_cast<int>(role), " is not a role"));
-  }
-}
-
-v1::WorkerRole ToProto(WorkerRole role) {
-  switch (role) {
-    case WorkerRole::kBoth:
-      return v1::WORKER_ROLE_BOTH;
-    case WorkerRole::kPrefill:
-      return v1::WORKER_ROLE_PREFILL;
-    case WorkerRole::kDecode:
-      return v1::WORKER_ROLE_DECODE;
-  }
-  return v1::WORKER_ROLE_UNSPECIFIED;
-}
-
-absl::StatusOr<WorkerDescription> FromProto(const v1::RegisterRequest& proto) {
-  WorkerDescription description;
-  TESSERA_ASSIGN_OR_RETURN(description.role, FromProto(proto.role()));
-  description.id = WorkerId(proto.worker_id());
-  description.address = proto.address();
-  description.model_revision = proto.model_revision();
-  description.model_name = proto.model_name();
-  description.context_tokens = proto.context_tokens();
-  description.kv_block_size_tokens = proto.kv_block_size_tokens();
-  description.numerics = proto.numerics();
-  description.started_at_ms = proto.started_at_ms();
-  return description;
-}
-
-absl::StatusOr<RequestShape> FromProto(const v1::PlaceRequest& proto) {
-  if (proto.prompt_tokens() < 1) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("prompt_tokens: ", proto.prompt_tokens(), " is below 1"));
-  }
-  if (proto.max_new_tokens() < 1) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("max_new_tokens: ", proto.max_new_tokens(), " is below 1"));
-  }
-  RequestShape shape;
-  shape.model_revision = proto.model_revision();
-  shape.prompt_tokens = proto.prompt_tokens();
-  shape.max_new_tokens = proto.max_new_tokens();
-  shape.numerics = proto.numerics();
-  for (const std::string& id : proto.excluded_worker_ids()) {
-    shape.excluded_workers.emplace_back(id);
-  }
-  return shape;
-}
-
-v1::Placement ToPlacement(const WorkerDescription& worker) {
-  v1::Placement placement;
-  placement.set_worker_id(worker.id.value());
-  placement.set_address(worker.address);
-  placement.set_numerics(worker.numerics);
-  return placement;
 }
 
 const char* ResultLabel(const absl::Status& status) {
@@ -124,6 +38,39 @@ const char* ResultLabel(const absl::Status& status) {
     default:
       return "no_worker";
   }
+}
+
+// Full queues empty again; a request that no KV can hold is refused for good, so without a delay.
+absl::Status RouteError(const absl::Status& status) {
+  if (absl::IsResourceExhausted(status)) {
+    return rpc::WithRetryDelay(status, kFullRetryDelay);
+  }
+  return absl::IsOutOfRange(status) ? absl::ResourceExhaustedError(status.message()) : status;
+}
+
+// The prompt's last token is always computed: its row gives the first token of the answer.
+int64_t ExpectedCachedTokens(const RequestShape& shape, const WorkerView& prefill) {
+  const int64_t block_size = prefill.description.kv_block_size_tokens;
+  if (block_size < 1) {
+    return 0;
+  }
+  return std::min(prefill.known_prefix_tokens, (shape.prompt_tokens - 1) / block_size * block_size);
+}
+
+// Of the workers of the revision; 0: there is none, or they differ.
+int32_t CommonBlockSize(const RequestShape& shape, const ClusterSnapshot& snapshot) {
+  int64_t common = 0;
+  for (const WorkerView& worker : snapshot.workers) {
+    if (worker.description.model_revision != shape.model_revision) {
+      continue;
+    }
+    const int64_t block_size = worker.description.kv_block_size_tokens;
+    if (common != 0 && block_size != common) {
+      return 0;
+    }
+    common = block_size;
+  }
+  return static_cast<int32_t>(common);
 }
 
 class RouteService final : public v1::RouterService::CallbackService {
@@ -140,8 +87,7 @@ class RouteService final : public v1::RouterService::CallbackService {
   ServerUnaryReactor* Heartbeat(CallbackServerContext* context, const v1::HeartbeatRequest* request,
                                 v1::HeartbeatResponse* response) override {
     const absl::StatusOr<uint64_t> epoch =
-        registry_.Heartbeat(WorkerId(request->worker_id()), FromProto(request->load()),
-                            request->draining(), request->started_at_ms());
+        registry_.Heartbeat(WorkerId(request->worker_id()), FromProto(*request));
     if (epoch.ok()) {
       response->set_epoch(*epoch);
     }
@@ -168,17 +114,7 @@ class RouteService final : public v1::RouterService::CallbackService {
                                  v1::Cluster* response) override {
     response->set_epoch(registry_.epoch());
     for (const RegisteredWorker& worker : registry_.Workers()) {
-      const WorkerDescription& description = worker.view.description;
-      v1::ClusterWorker& proto = *response->add_workers();
-      proto.set_worker_id(description.id.value());
-      proto.set_address(description.address);
-      proto.set_role(ToProto(description.role));
-      proto.set_model_revision(description.model_revision);
-      proto.set_model_name(description.model_name);
-      proto.set_draining(worker.view.draining);
-      proto.set_heartbeat_age_ms(absl::ToInt64Milliseconds(worker.heartbeat_age));
-      *proto.mutable_load() = ToProto(worker.view.load);
-      proto.set_numerics(description.numerics);
+      *response->add_workers() = ToProto(worker);
     }
     return Answer(context, absl::OkStatus());
   }
@@ -186,8 +122,9 @@ class RouteService final : public v1::RouterService::CallbackService {
  private:
   absl::Status DoRegister(const v1::RegisterRequest& request, v1::RegisterResponse& response) {
     TESSERA_ASSIGN_OR_RETURN(const WorkerDescription description, FromProto(request));
-    TESSERA_ASSIGN_OR_RETURN(const uint64_t epoch,
-                             registry_.Register(description, FromProto(request.load())));
+    TESSERA_ASSIGN_OR_RETURN(
+        const uint64_t epoch,
+        registry_.Register(description, FromProto(request.load()), FromProto(request.place())));
     response.set_epoch(epoch);
     response.set_lease_ms(absl::ToInt64Milliseconds(options_.lease));
     response.set_heartbeat_interval_ms(absl::ToInt64Milliseconds(options_.heartbeat_interval));
@@ -196,17 +133,32 @@ class RouteService final : public v1::RouterService::CallbackService {
 
   absl::Status DoPlace(const v1::PlaceRequest& request, v1::PlaceResponse& response) {
     TESSERA_ASSIGN_OR_RETURN(const RequestShape shape, FromProto(request));
-    const ClusterSnapshot snapshot = registry_.Snapshot();
-    TESSERA_ASSIGN_OR_RETURN(const std::vector<const WorkerView*> eligible,
-                             EligibleWorkers(shape, snapshot));
-    const WorkerView* worker =
-        options_.policy(shape, eligible, turn_.fetch_add(1, std::memory_order_relaxed));
-    registry_.Reserve(worker->description.id, shape.tokens());
-    *response.mutable_prefill() = ToPlacement(worker->description);
-    *response.mutable_decode() = ToPlacement(worker->description);
+    const ClusterSnapshot snapshot =
+        registry_.Snapshot(request.block_hashes(), request.block_hash_size_tokens());
+    const absl::StatusOr<Route> route = ChooseRoute(shape, snapshot, options_.policy,
+                                                    turn_.fetch_add(1, std::memory_order_relaxed));
+    if (!route.ok()) {
+      return RouteError(route.status());
+    }
+    const int64_t known = ExpectedCachedTokens(shape, *route->prefill);
+    ReserveOn(*route, shape, known);
+    *response.mutable_prefill() = ToPlacement(route->prefill->description);
+    *response.mutable_decode() = ToPlacement(route->decode->description);
     response.set_epoch(snapshot.epoch);
     response.set_lease_ms(absl::ToInt64Milliseconds(options_.lease));
+    response.set_kv_block_size_tokens(CommonBlockSize(shape, snapshot));
+    response.set_expected_cached_tokens(static_cast<int32_t>(known));
     return absl::OkStatus();
+  }
+
+  void ReserveOn(const Route& route, const RequestShape& shape, int64_t known) {
+    const int64_t prompt = shape.prompt_tokens - known;
+    if (route.prefill == route.decode) {
+      registry_.Reserve(route.prefill->description.id, prompt + shape.max_new_tokens);
+      return;
+    }
+    registry_.Reserve(route.prefill->description.id, prompt);
+    registry_.Reserve(route.decode->description.id, shape.max_new_tokens);
   }
 
   WorkerRegistry& registry_;

@@ -12,6 +12,7 @@ namespace {
 
 constexpr size_t kMaxIdBytes = 128;
 constexpr size_t kMaxTextBytes = 512;
+constexpr size_t kMaxGroupBytes = 64;
 
 absl::Status CheckText(std::string_view field, std::string_view value, size_t max_bytes) {
   const absl::string_view name(field.data(), field.size());
@@ -32,14 +33,32 @@ absl::Status CheckDescription(const WorkerDescription& description) {
   return CheckText("numerics", description.numerics, kMaxTextBytes);
 }
 
+absl::Status CheckPlace(const GroupPlace& place) {
+  if (place.group.empty()) {
+    return absl::OkStatus();
+  }
+  TESSERA_RETURN_IF_ERROR(CheckText("place.group", place.group, kMaxGroupBytes));
+  if (place.stage < 0 || place.stage >= place.stages) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("place.stage: ", place.stage, " is not one of ", place.stages, " stages"));
+  }
+  if (place.expert_rank < 0 || place.expert_rank >= place.expert_ranks) {
+    return absl::InvalidArgumentError(absl::StrCat("place.expert_rank: ", place.expert_rank,
+                                                   " is not one of ", place.expert_ranks,
+                                                   " expert ranks"));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 WorkerRegistry::WorkerRegistry(absl::Duration lease, const Clock& clock)
     : lease_(lease), clock_(clock) {}
 
 absl::StatusOr<uint64_t> WorkerRegistry::Register(const WorkerDescription& description,
-                                                  const WorkerLoad& load) {
+                                                  const WorkerLoad& load, const GroupPlace& place) {
   TESSERA_RETURN_IF_ERROR(CheckDescription(description));
+  TESSERA_RETURN_IF_ERROR(CheckPlace(place));
   const std::lock_guard lock(mutex_);
   DropExpired();
   const auto found = records_.find(description.id);
@@ -51,6 +70,7 @@ absl::StatusOr<uint64_t> WorkerRegistry::Register(const WorkerDescription& descr
   Record record;
   record.view.description = description;
   record.view.load = load;
+  record.view.place = place;
   record.last_heartbeat = clock_.Now();
   records_.insert_or_assign(description.id, std::move(record));
   ++epoch_;
@@ -58,21 +78,29 @@ absl::StatusOr<uint64_t> WorkerRegistry::Register(const WorkerDescription& descr
   return epoch_;
 }
 
-absl::StatusOr<uint64_t> WorkerRegistry::Heartbeat(const WorkerId& id, const WorkerLoad& load,
-                                                   bool draining, int64_t started_at_ms) {
+absl::StatusOr<uint64_t> WorkerRegistry::Heartbeat(const WorkerId& id,
+                                                   const HeartbeatReport& report) {
+  if (report.place.has_value()) {
+    TESSERA_RETURN_IF_ERROR(CheckPlace(*report.place));
+  }
   const std::lock_guard lock(mutex_);
   DropExpired();
   const auto found = records_.find(id);
-  if (found == records_.end() || started_at_ms < found->second.view.description.started_at_ms) {
+  if (found == records_.end() ||
+      report.started_at_ms < found->second.view.description.started_at_ms) {
     return absl::NotFoundError(
         absl::StrCat("worker_id \"", id.value(), "\" holds no lease: register again"));
   }
   Record& record = found->second;
   record.last_heartbeat = clock_.Now();
-  record.view.load = load;
+  record.view.load = report.load;
   record.view.reserved_requests = 0;
   record.view.reserved_tokens = 0;
-  record.view.draining = record.view.draining || draining;
+  record.view.draining = record.view.draining || report.draining;
+  if (report.place.has_value()) {
+    record.view.place = *report.place;
+  }
+  record.blocks.Apply(report.block_events, report.block_events_are_all);
   return epoch_;
 }
 
@@ -96,13 +124,17 @@ void WorkerRegistry::Reserve(const WorkerId& id, int64_t tokens) {
   }
 }
 
-ClusterSnapshot WorkerRegistry::Snapshot() {
+ClusterSnapshot WorkerRegistry::Snapshot(absl::Span<const uint64_t> block_hashes,
+                                         int64_t block_hash_size_tokens) {
   const std::lock_guard lock(mutex_);
   DropExpired();
   ClusterSnapshot snapshot;
   snapshot.epoch = epoch_;
   for (const auto& [id, record] : records_) {
-    snapshot.workers.push_back(record.view);
+    WorkerView& view = snapshot.workers.emplace_back(record.view);
+    if (view.description.kv_block_size_tokens == block_hash_size_tokens) {
+      view.known_prefix_tokens = record.blocks.LeadingRun(block_hashes) * block_hash_size_tokens;
+    }
   }
   return snapshot;
 }

@@ -6,12 +6,15 @@
 #include <cstdint>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "router/policy/policy.h"
+#include "absl/types/span.h"
+#include "router/policy/block_set.h"
+#include "router/policy/cluster.h"
 #include "services/base/clock.h"
 
 namespace tessera::router {
@@ -20,6 +23,16 @@ namespace tessera::router {
 struct RegisteredWorker {
   WorkerView view;
   absl::Duration heartbeat_age;
+};
+
+// What a worker says with each heartbeat.
+struct HeartbeatReport {
+  WorkerLoad load;
+  bool draining = false;            // for good: it ends with the registration
+  int64_t started_at_ms = 0;        // as registered
+  std::optional<GroupPlace> place;  // not set: as before
+  std::vector<BlockEvent> block_events;
+  bool block_events_are_all = false;
 };
 
 class WorkerRegistry {
@@ -31,12 +44,13 @@ class WorkerRegistry {
   // come back: it takes the earlier one's place at once. The same id from another address that did
   // not start later is ALREADY_EXISTS while the lease holds. INVALID_ARGUMENT names the field that
   // is empty or too long.
-  absl::StatusOr<uint64_t> Register(const WorkerDescription& description, const WorkerLoad& load);
+  // A new registration knows no blocks until the worker tells of all.
+  absl::StatusOr<uint64_t> Register(const WorkerDescription& description, const WorkerLoad& load,
+                                    const GroupPlace& place = {});
 
   // Renews the lease and returns the epoch. NOT_FOUND: unknown, expired, or a later start has taken
-  // the id. Draining is for good: it ends with the registration.
-  absl::StatusOr<uint64_t> Heartbeat(const WorkerId& id, const WorkerLoad& load, bool draining,
-                                     int64_t started_at_ms = 0);
+  // the id.
+  absl::StatusOr<uint64_t> Heartbeat(const WorkerId& id, const HeartbeatReport& report);
 
   // The worker is gone; unknown ids, and starts before the registered one, are ignored.
   void Deregister(const WorkerId& id, int64_t started_at_ms = 0);
@@ -45,8 +59,11 @@ class WorkerRegistry {
   // ids are ignored.
   void Reserve(const WorkerId& id, int64_t tokens);
 
-  // All whose lease holds.
-  ClusterSnapshot Snapshot();
+  // All whose lease holds. block_hashes: short hashes of a prompt's full blocks of so many tokens;
+  // known_prefix_tokens tells how many of these tokens each worker knows, 0 for workers with
+  // another block size.
+  ClusterSnapshot Snapshot(absl::Span<const uint64_t> block_hashes = {},
+                           int64_t block_hash_size_tokens = 0);
   std::vector<RegisteredWorker> Workers();
   uint64_t epoch();
   uint64_t expired_leases();  // since the start
@@ -55,6 +72,7 @@ class WorkerRegistry {
   struct Record {
     WorkerView view;
     absl::Time last_heartbeat;
+    BlockSet blocks;
   };
 
   void DropExpired();  // mutex_ is held

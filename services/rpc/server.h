@@ -26,6 +26,9 @@ struct ServerOptions {
   int64_t max_message_bytes =
       64 << 20;                  // of one received message; larger ones are RESOURCE_EXHAUSTED
   bool serving_at_start = true;  // health: false until SetServing(true)
+  // A client that answers no ping for so long after so long a silence has gone: its calls end.
+  absl::Duration keepalive_time = absl::Seconds(30);
+  absl::Duration keepalive_timeout = absl::Seconds(10);
 };
 
 // Thread safe.

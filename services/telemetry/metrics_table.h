@@ -17,21 +17,29 @@ enum class CounterId {
   kImages,
   kImageTiles,
   kFailovers,
+  kHandoffBytes,
   kPlacements,  // by result
   kExpiredLeases,
   kPrefixCacheQueries,
   kPrefixCacheHits,
   kEmbeddingCacheQueries,
   kEmbeddingCacheHits,
+  kKvLeases,  // by event
+  kGroupEpochs,
+  kGroupBrokenSteps,
   kPreemptions,
   kSteps,
+  kRouterGroupChanges,
 };
 
 enum class GaugeId {
   kRequestsRunning,
   kRequestsWaiting,
   kRouterWorkers,  // by state
+  kGroupEpoch,
   kKvCacheUsage,
+  kRouterGroups,        // by state
+  kRouterGroupMembers,  // by state
 };
 
 enum class HistogramId {
@@ -39,6 +47,8 @@ enum class HistogramId {
   kInterTokenLatency,
   kEndToEndLatency,
   kPreprocessing,
+  kPrefill,
+  kHandoffTail,
   kStep,
 };
 

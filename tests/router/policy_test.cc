@@ -27,53 +27,6 @@ RequestShape Shape() {
   return shape;
 }
 
-std::vector<std::string> Ids(const std::vector<const WorkerView*>& workers) {
-  std::vector<std::string> ids;
-  for (const WorkerView* worker : workers) {
-    ids.push_back(worker->description.id.value());
-  }
-  return ids;
-}
-
-TEST(EligibleWorkers, LeavesOutWhoCannotServe) {
-  ClusterSnapshot snapshot;
-  snapshot.workers = {Worker("draining"), Worker("excluded"), Worker("full"),    Worker("good"),
-                      Worker("numerics"), Worker("prefill"),  Worker("revision")};
-  snapshot.workers[0].draining = true;
-  snapshot.workers[2].load.queued_requests = 3;
-  snapshot.workers[2].reserved_requests = 1;
-  snapshot.workers[4].description.numerics = "f32/avx2";
-  snapshot.workers[5].description.role = WorkerRole::kPrefill;
-  snapshot.workers[6].description.model_revision = "r2";
-  RequestShape shape = Shape();
-  shape.numerics = "bf16/avx2";
-  shape.excluded_workers = {WorkerId("excluded")};
-  EXPECT_THAT(Ids(*EligibleWorkers(shape, snapshot)), ::testing::ElementsAre("good"));
-}
-
-TEST(EligibleWorkers, SaysWhyNobodyCan) {
-  ClusterSnapshot snapshot;
-  EXPECT_EQ(EligibleWorkers(Shape(), snapshot).status(),
-            absl::UnavailableError("no worker is registered"));
-  snapshot.workers = {Worker("a"), Worker("b")};
-  snapshot.workers[0].draining = true;
-  snapshot.workers[1].description.model_revision = "r2";
-  const absl::Status status = EligibleWorkers(Shape(), snapshot).status();
-  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
-  EXPECT_EQ(status.message(),
-            "none of 2 workers can take the request: 1 with another model revision, 1 draining");
-}
-
-TEST(EligibleWorkers, FullQueuesAreResourceExhausted) {
-  ClusterSnapshot snapshot;
-  snapshot.workers = {Worker("a"), Worker("b")};
-  snapshot.workers[0].load.queued_requests = 4;
-  snapshot.workers[1].draining = true;
-  const absl::Status status = EligibleWorkers(Shape(), snapshot).status();
-  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("1 with a full queue"));
-}
-
 TEST(LeastTokens, CountsReservationsAndBreaksTiesInTurn) {
   const std::vector<WorkerView> workers = {Worker("a", 50), Worker("b", 10), Worker("c", 10)};
   std::vector<const WorkerView*> eligible;
@@ -113,9 +66,39 @@ TEST(RoundRobin, TakesOneAfterTheOther) {
   EXPECT_EQ(ChooseRoundRobin(Shape(), eligible, 2), &workers[0]);
 }
 
-TEST(PolicyByName, KnowsBothAndNamesTheWrongOne) {
+TEST(ByPrefix, ALongKnownPrefixWinsUnlessThatWorkerIsMuchBusier) {
+  std::vector<WorkerView> workers = {Worker("idle"), Worker("knows", 60)};
+  workers[1].known_prefix_tokens = 80;
+  const std::vector<const WorkerView*> eligible = {&workers[0], &workers[1]};
+  EXPECT_EQ(ChooseByPrefix(Shape(), eligible, 0), &workers[1]) << "20 + 60 against 100";
+  workers[1].load.outstanding_tokens = 81;
+  EXPECT_EQ(ChooseByPrefix(Shape(), eligible, 1), &workers[0]) << "20 + 81 against 100";
+  workers[0].reserved_tokens = 2;
+  EXPECT_EQ(ChooseByPrefix(Shape(), eligible, 0), &workers[1]) << "20 + 81 against 102";
+}
+
+TEST(ByPrefix, WithoutAKnownPrefixItIsLeastTokens) {
+  const std::vector<WorkerView> workers = {Worker("a", 50), Worker("b", 10), Worker("c", 10)};
+  const std::vector<const WorkerView*> eligible = {&workers[0], &workers[1], &workers[2]};
+  for (uint64_t turn = 0; turn < 6; ++turn) {
+    EXPECT_EQ(ChooseByPrefix(Shape(), eligible, turn), ChooseLeastTokens(Shape(), eligible, turn));
+  }
+}
+
+TEST(DecodeRank, TheFewestTokensThenTheLeastKv) {
+  std::vector<WorkerView> workers = {Worker("a", 50), Worker("b", 10), Worker("c", 10)};
+  workers[1].load.kv_blocks_used = 9;
+  workers[2].load.kv_blocks_used = 8;
+  const std::vector<const WorkerView*> eligible = {&workers[0], &workers[1], &workers[2]};
+  for (uint64_t turn = 0; turn < 3; ++turn) {
+    EXPECT_EQ(ChooseDecodeRank(eligible, turn), &workers[2]);
+  }
+}
+
+TEST(PolicyByName, KnowsAllAndNamesTheWrongOne) {
   EXPECT_EQ(*PolicyByName("least_tokens"), &ChooseLeastTokens);
   EXPECT_EQ(*PolicyByName("round_robin"), &ChooseRoundRobin);
+  EXPECT_EQ(*PolicyByName("prefix"), &ChooseByPrefix);
   EXPECT_THAT(std::string(PolicyByName("random").status().message()),
               HasSubstr("\"random\" is not one of"));
 }

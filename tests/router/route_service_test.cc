@@ -5,7 +5,9 @@
 #include <gtest/gtest.h>
 
 #include "router/worker_registry.h"
+#include "services/rpc/grpc_status.h"
 #include "services/rpc/server.h"
+#include "services/rpc/status_details.h"
 #include "tessera/v1/router.grpc.pb.h"
 #include "tests/support/fake_clock.h"
 
@@ -132,6 +134,105 @@ TEST_F(RouteServiceTest, SendsNothingToADrainingWorker) {
   v1::DeregisterResponse left;
   ASSERT_TRUE(Call(&v1::RouterService::StubInterface::Deregister, leave, &left).ok());
   EXPECT_EQ(Place({}, &placed).error_message(), "no worker is registered");
+}
+
+TEST_F(RouteServiceTest, SplitPoolsGetOneRankOfEach) {
+  v1::RegisterRequest prefill = Worker("p");
+  prefill.set_role(v1::WORKER_ROLE_PREFILL);
+  ASSERT_TRUE(Register(prefill).ok());
+  v1::PlaceResponse placed;
+  EXPECT_THAT(Place({}, &placed).error_message(), HasSubstr("decode pool: no worker"));
+  v1::RegisterRequest decode = Worker("d");
+  decode.set_role(v1::WORKER_ROLE_DECODE);
+  decode.mutable_load()->set_max_queued_requests(2);
+  ASSERT_TRUE(Register(decode).ok());
+  ASSERT_TRUE(Place({}, &placed).ok());
+  EXPECT_EQ(placed.prefill().worker_id(), "p");
+  EXPECT_EQ(placed.decode().address(), "d:1");
+  const ClusterSnapshot snapshot = registry_.Snapshot();
+  EXPECT_EQ(snapshot.workers[0].reserved_tokens, 5) << "the answer";
+  EXPECT_EQ(snapshot.workers[1].reserved_tokens, 10) << "the prompt";
+  ASSERT_TRUE(Place({}, &placed).ok());
+  const absl::Status full = rpc::FromGrpcStatus(Place({}, &placed));
+  EXPECT_EQ(full.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(full.message()), HasSubstr("decode pool: 1 with a full queue"));
+  EXPECT_EQ(rpc::RetryDelayOf(full), absl::Seconds(1));
+}
+
+TEST_F(RouteServiceTest, ARequestThatNeverFitsHasNothingToWaitFor) {
+  v1::RegisterRequest small = Worker("a");
+  small.set_kv_block_size_tokens(4);
+  small.mutable_load()->set_kv_blocks_total(3);
+  ASSERT_TRUE(Register(small).ok());
+  v1::PlaceResponse placed;
+  const absl::Status status = rpc::FromGrpcStatus(Place({}, &placed));
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("1 with too little KV for it"));
+  EXPECT_FALSE(rpc::RetryDelayOf(status).has_value());
+}
+
+TEST_F(RouteServiceTest, TellsWhatThePrefillRankKnows) {
+  v1::RegisterRequest worker = Worker("a");
+  worker.set_kv_block_size_tokens(4);
+  ASSERT_TRUE(Register(worker).ok());
+  v1::HeartbeatRequest heartbeat;
+  heartbeat.set_worker_id("a");
+  heartbeat.set_kv_events_are_all(true);
+  for (const uint64_t hash : {1, 2, 3}) {
+    heartbeat.add_kv_events()->set_hash(hash);
+  }
+  v1::HeartbeatResponse beaten;
+  ASSERT_TRUE(Call(&v1::RouterService::StubInterface::Heartbeat, heartbeat, &beaten).ok());
+  v1::PlaceRequest request;
+  request.set_model_revision("r1");
+  request.set_prompt_tokens(12);
+  request.set_max_new_tokens(5);
+  for (const uint64_t hash : {1, 2, 3}) {
+    request.add_block_hashes(hash);
+  }
+  request.set_block_hash_size_tokens(4);
+  v1::PlaceResponse placed;
+  ASSERT_TRUE(Call(&v1::RouterService::StubInterface::Place, request, &placed).ok());
+  EXPECT_EQ(placed.kv_block_size_tokens(), 4);
+  EXPECT_EQ(placed.expected_cached_tokens(), 8) << "the last token is always computed";
+  request.set_prompt_tokens(13);
+  ASSERT_TRUE(Call(&v1::RouterService::StubInterface::Place, request, &placed).ok());
+  EXPECT_EQ(placed.expected_cached_tokens(), 12);
+  v1::RegisterRequest other = Worker("b");
+  other.set_kv_block_size_tokens(8);
+  ASSERT_TRUE(Register(other).ok());
+  ASSERT_TRUE(Call(&v1::RouterService::StubInterface::Place, request, &placed).ok());
+  EXPECT_EQ(placed.kv_block_size_tokens(), 0) << "they differ";
+}
+
+TEST_F(RouteServiceTest, ShowsPlacesAndLoads) {
+  v1::RegisterRequest worker = Worker("a");
+  worker.mutable_place()->set_group("g");
+  worker.mutable_place()->set_stages(2);
+  worker.mutable_place()->set_expert_ranks(2);
+  worker.mutable_place()->set_expert_rank(1);
+  ASSERT_TRUE(Register(worker).ok());
+  v1::PlaceResponse placed;
+  EXPECT_THAT(Place({}, &placed).error_message(),
+              HasSubstr("1 waiting for the ranks of their group"));
+  v1::HeartbeatRequest heartbeat;
+  heartbeat.set_worker_id("a");
+  *heartbeat.mutable_place() = worker.place();
+  heartbeat.mutable_place()->set_epoch(3);
+  heartbeat.mutable_load()->set_kv_blocks_cached(6);
+  heartbeat.mutable_load()->set_generated_tokens(70);
+  heartbeat.mutable_load()->set_prompt_tokens(80);
+  heartbeat.mutable_load()->set_kv_leases_reclaimed(9);
+  heartbeat.mutable_load()->set_expert_imbalance(1.5);
+  v1::HeartbeatResponse beaten;
+  ASSERT_TRUE(Call(&v1::RouterService::StubInterface::Heartbeat, heartbeat, &beaten).ok());
+  EXPECT_TRUE(Place({}, &placed).ok());
+  v1::Cluster cluster;
+  ASSERT_TRUE(
+      Call(&v1::RouterService::StubInterface::GetCluster, v1::GetClusterRequest(), &cluster).ok());
+  ASSERT_EQ(cluster.workers_size(), 1);
+  EXPECT_EQ(cluster.workers(0).place().SerializeAsString(), heartbeat.place().SerializeAsString());
+  EXPECT_EQ(cluster.workers(0).load().SerializeAsString(), heartbeat.load().SerializeAsString());
 }
 
 TEST_F(RouteServiceTest, NamesTheFieldThatIsWrong) {

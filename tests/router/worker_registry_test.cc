@@ -18,6 +18,18 @@ WorkerDescription Worker(const std::string& id, const std::string& address = "12
   return description;
 }
 
+HeartbeatReport Draining() {
+  HeartbeatReport report;
+  report.draining = true;
+  return report;
+}
+
+HeartbeatReport StartedAt(int64_t started_at_ms) {
+  HeartbeatReport report;
+  report.started_at_ms = started_at_ms;
+  return report;
+}
+
 class WorkerRegistryTest : public ::testing::Test {
  protected:
   testing::FakeClock clock_;
@@ -28,7 +40,7 @@ TEST_F(WorkerRegistryTest, KeepsAWorkerThatRenewsItsLease) {
   ASSERT_TRUE(registry_.Register(Worker("a"), {}).ok());
   for (int i = 0; i < 4; ++i) {
     clock_.Advance(absl::Seconds(4));
-    ASSERT_TRUE(registry_.Heartbeat(WorkerId("a"), {}, false).ok());
+    ASSERT_TRUE(registry_.Heartbeat(WorkerId("a"), {}).ok());
   }
   EXPECT_EQ(registry_.Snapshot().workers.size(), 1u);
 }
@@ -39,8 +51,7 @@ TEST_F(WorkerRegistryTest, DropsASilentWorkerAndMakesANewEpoch) {
   const ClusterSnapshot snapshot = registry_.Snapshot();
   EXPECT_TRUE(snapshot.workers.empty());
   EXPECT_EQ(snapshot.epoch, joined + 1);
-  EXPECT_EQ(registry_.Heartbeat(WorkerId("a"), {}, false).status().code(),
-            absl::StatusCode::kNotFound);
+  EXPECT_EQ(registry_.Heartbeat(WorkerId("a"), {}).status().code(), absl::StatusCode::kNotFound);
 }
 
 TEST_F(WorkerRegistryTest, RefusesTheIdOfALiveWorkerFromAnotherAddress) {
@@ -59,19 +70,19 @@ TEST_F(WorkerRegistryTest, ALaterStartTakesTheIdAtOnceAndTheEarlierCannotTakeItB
   ASSERT_TRUE(registry_.Register(first, {}).ok());
   ASSERT_TRUE(registry_.Register(second, {}).ok());
   EXPECT_EQ(registry_.Snapshot().workers[0].description.address, "host:2");
-  EXPECT_EQ(registry_.Heartbeat(WorkerId("a"), {}, false, 100).status().code(),
+  EXPECT_EQ(registry_.Heartbeat(WorkerId("a"), StartedAt(100)).status().code(),
             absl::StatusCode::kNotFound);
   EXPECT_EQ(registry_.Register(first, {}).status().code(), absl::StatusCode::kAlreadyExists);
   registry_.Deregister(WorkerId("a"), 100);
-  EXPECT_TRUE(registry_.Heartbeat(WorkerId("a"), {}, false, 200).ok());
+  EXPECT_TRUE(registry_.Heartbeat(WorkerId("a"), StartedAt(200)).ok());
   registry_.Deregister(WorkerId("a"), 200);
   EXPECT_TRUE(registry_.Snapshot().workers.empty());
 }
 
 TEST_F(WorkerRegistryTest, ARestartAtTheSameAddressEndsDraining) {
   ASSERT_TRUE(registry_.Register(Worker("a"), {}).ok());
-  ASSERT_TRUE(registry_.Heartbeat(WorkerId("a"), {}, true).ok());
-  ASSERT_TRUE(registry_.Heartbeat(WorkerId("a"), {}, false).ok());
+  ASSERT_TRUE(registry_.Heartbeat(WorkerId("a"), Draining()).ok());
+  ASSERT_TRUE(registry_.Heartbeat(WorkerId("a"), {}).ok());
   EXPECT_TRUE(registry_.Snapshot().workers[0].draining) << "draining is for good";
   ASSERT_TRUE(registry_.Register(Worker("a"), {}).ok());
   EXPECT_FALSE(registry_.Snapshot().workers[0].draining);
@@ -84,9 +95,9 @@ TEST_F(WorkerRegistryTest, ReservationsCountUntilTheNextHeartbeat) {
   registry_.Reserve(WorkerId("unknown"), 20);
   EXPECT_EQ(registry_.Snapshot().workers[0].reserved_tokens, 120);
   EXPECT_EQ(registry_.Snapshot().workers[0].reserved_requests, 2);
-  WorkerLoad load;
-  load.outstanding_tokens = 120;
-  ASSERT_TRUE(registry_.Heartbeat(WorkerId("a"), load, false).ok());
+  HeartbeatReport report;
+  report.load.outstanding_tokens = 120;
+  ASSERT_TRUE(registry_.Heartbeat(WorkerId("a"), report).ok());
   EXPECT_EQ(registry_.Snapshot().workers[0].reserved_tokens, 0);
   EXPECT_EQ(registry_.Snapshot().workers[0].load.outstanding_tokens, 120);
 }
@@ -98,6 +109,67 @@ TEST_F(WorkerRegistryTest, DeregisteringUnknownIdsChangesNothing) {
   registry_.Deregister(WorkerId("a"));
   EXPECT_EQ(registry_.epoch(), joined + 1);
   EXPECT_TRUE(registry_.Snapshot().workers.empty());
+}
+
+TEST_F(WorkerRegistryTest, KnowsThePrefixThatEventsTellOf) {
+  WorkerDescription worker = Worker("a");
+  worker.kv_block_size_tokens = 16;
+  ASSERT_TRUE(registry_.Register(worker, {}).ok());
+  const std::vector<uint64_t> hashes = {11, 12, 13, 14};
+  const auto known = [&](int64_t block_size = 16) {
+    return registry_.Snapshot(hashes, block_size).workers[0].known_prefix_tokens;
+  };
+  EXPECT_EQ(known(), 0);
+  HeartbeatReport report;
+  report.block_events = {{11}, {12}, {14}};
+  report.block_events_are_all = true;
+  ASSERT_TRUE(registry_.Heartbeat(WorkerId("a"), report).ok());
+  EXPECT_EQ(known(), 32) << "13 is missing, so 14 does not help";
+  EXPECT_EQ(known(32), 0) << "hashes of another block size";
+  report.block_events = {{13}, {12, true}, {12}};
+  report.block_events_are_all = false;
+  ASSERT_TRUE(registry_.Heartbeat(WorkerId("a"), report).ok());
+  EXPECT_EQ(known(), 64);
+  report.block_events = {{11, true}};
+  ASSERT_TRUE(registry_.Heartbeat(WorkerId("a"), report).ok());
+  EXPECT_EQ(known(), 0);
+  report.block_events = {{11}};
+  report.block_events_are_all = true;
+  ASSERT_TRUE(registry_.Heartbeat(WorkerId("a"), report).ok());
+  EXPECT_EQ(known(), 16);
+  ASSERT_TRUE(registry_.Register(worker, {}).ok());
+  EXPECT_EQ(known(), 0) << "a new start has an empty cache";
+}
+
+TEST_F(WorkerRegistryTest, FollowsTheRanksPlaceInItsGroup) {
+  GroupPlace place;
+  place.group = "g";
+  place.stages = 2;
+  place.stage = 1;
+  ASSERT_TRUE(registry_.Register(Worker("a"), {}, place).ok());
+  EXPECT_EQ(registry_.Snapshot().workers[0].place.epoch, 0u);
+  HeartbeatReport report;
+  report.place = place;
+  report.place->epoch = 7;
+  ASSERT_TRUE(registry_.Heartbeat(WorkerId("a"), report).ok());
+  ASSERT_TRUE(registry_.Heartbeat(WorkerId("a"), {}).ok()) << "says nothing of the place";
+  const WorkerView worker = registry_.Snapshot().workers[0];
+  EXPECT_EQ(worker.place.group, "g");
+  EXPECT_EQ(worker.place.stage, 1);
+  EXPECT_EQ(worker.place.epoch, 7u);
+  place.stage = 2;
+  EXPECT_EQ(registry_.Register(Worker("b"), {}, place).status(),
+            absl::InvalidArgumentError("place.stage: 2 is not one of 2 stages"));
+}
+
+TEST(BlockSet, IsBounded) {
+  BlockSet blocks(3);
+  blocks.Apply({{1}, {2}, {3}, {4}}, false);
+  EXPECT_EQ(blocks.size(), 3u);
+  EXPECT_EQ(blocks.LeadingRun({1, 2, 3, 4}), 3);
+  blocks.Apply({{2, true}, {4}}, false);
+  EXPECT_EQ(blocks.LeadingRun({1, 2, 3, 4}), 1);
+  EXPECT_EQ(blocks.LeadingRun({3, 4, 1}), 3);
 }
 
 TEST_F(WorkerRegistryTest, NamesTheFieldThatIsWrong) {
@@ -118,7 +190,7 @@ TEST_F(WorkerRegistryTest, ServesManyThreads) {
       const std::string id = "worker " + std::to_string(t);
       for (int i = 0; i < 200; ++i) {
         ASSERT_TRUE(registry_.Register(Worker(id), {}).ok());
-        ASSERT_TRUE(registry_.Heartbeat(WorkerId(id), {}, false).ok());
+        ASSERT_TRUE(registry_.Heartbeat(WorkerId(id), {}).ok());
         registry_.Reserve(WorkerId(id), 1);
         registry_.Snapshot();
         registry_.Deregister(WorkerId(id));

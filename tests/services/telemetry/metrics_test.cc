@@ -75,8 +75,8 @@ TEST(MetricsTable, NamesAreUniqueAndHaveHelp) {
       EXPECT_EQ(row.label == nullptr, row.label_values.empty());
     }
   }
-  EXPECT_EQ(CounterRows().size(), static_cast<size_t>(CounterId::kSteps) + 1);
-  EXPECT_EQ(GaugeRows().size(), static_cast<size_t>(GaugeId::kKvCacheUsage) + 1);
+  EXPECT_EQ(CounterRows().size(), static_cast<size_t>(CounterId::kRouterGroupChanges) + 1);
+  EXPECT_EQ(GaugeRows().size(), static_cast<size_t>(GaugeId::kRouterGroupMembers) + 1);
   EXPECT_EQ(HistogramRows().size(), static_cast<size_t>(HistogramId::kStep) + 1);
   for (const MetricRow& row : HistogramRows()) EXPECT_FALSE(row.buckets.empty());
 }

@@ -11,6 +11,7 @@
 #include "services/base/status_macros.h"
 #include "services/gateway/api/inference_service.h"
 #include "services/gateway/model_info.h"
+#include "services/gateway/readiness.h"
 #include "services/rpc/server.h"
 #include "tessera/v1/router.pb.h"
 
@@ -88,11 +89,7 @@ class Server final : public GatewayServer {
  private:
   bool ClusterCanServe() {
     const auto cluster = dispatcher_.GetCluster();
-    if (!cluster.ok()) return false;
-    for (const v1::ClusterWorker& worker : (*cluster)->workers()) {
-      if (worker.model_revision() == model_.revision && !worker.draining()) return true;
-    }
-    return false;
+    return cluster.ok() && CanServe(**cluster, model_.revision);
   }
 
   void WatchCluster() {
@@ -102,8 +99,9 @@ class Server final : public GatewayServer {
       if (can_serve != serving) {
         serving = can_serve;
         server_->SetServing(serving);
-        TESSERA_LOG(kInfo) << (serving ? "serving"
-                                       : "not serving: no worker of the model's revision is known");
+        TESSERA_LOG(kInfo)
+            << (serving ? "serving"
+                        : "not serving: no worker of the model's revision takes requests");
       }
       stopping_.WaitForNotificationWithTimeout(kReadinessInterval);
     }

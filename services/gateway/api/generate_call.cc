@@ -22,6 +22,7 @@ namespace {
 
 constexpr absl::Duration kBusyRetryDelay = absl::Seconds(1);
 constexpr size_t kMaxRequestIdBytes = 128;
+constexpr int32_t kMaxPriority = 100;
 
 uint64_t RandomNumber() {
   thread_local absl::BitGen generator;
@@ -35,6 +36,12 @@ absl::Status CheckRequestId(const std::string& id) {
   if (id.size() <= kMaxRequestIdBytes && printable) return absl::OkStatus();
   return rpc::BadFieldError("request_id", absl::StrCat("must be at most ", kMaxRequestIdBytes,
                                                        " bytes of printable ASCII"));
+}
+
+absl::Status CheckPriority(int32_t priority) {
+  if (priority >= -kMaxPriority && priority <= kMaxPriority) return absl::OkStatus();
+  return rpc::BadFieldError(
+      "priority", absl::StrCat(priority, " is not in [", -kMaxPriority, ", ", kMaxPriority, "]"));
 }
 
 std::shared_ptr<const v1::PreparedPrompt> ToProto(prompt::PreparedPrompt prompt) {
@@ -127,6 +134,8 @@ absl::Status GenerateCall::PrepareRequest(const v1::GenerateRequest& request) {
                                             "\" is not served here; \"", api_.model.name, "\" is"));
   }
   TESSERA_RETURN_IF_ERROR(CheckSampling(request.sampling()));
+  TESSERA_RETURN_IF_ERROR(CheckPriority(request.priority()));
+  priority_ = request.priority();
   const int64_t context_tokens = api_.model.context_tokens;
   TESSERA_ASSIGN_OR_RETURN(
       PreparedConversation prepared,
@@ -173,6 +182,7 @@ void GenerateCall::StartChoice(int32_t index) {
   sampling->set_choice(static_cast<uint32_t>(index));
   request.sampling = std::move(sampling);
   request.tiles = num_tiles_;
+  request.priority = priority_;
   request.deadline = deadline_;
   if (stopped_) return;
   std::shared_ptr<Sequence> sequence = api_.dispatcher.Start(

@@ -71,6 +71,7 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   std::shared_ptr<const v1::PreparedPrompt> prompt_;
   v1::DecodeSampling sampling_;
   int32_t num_tiles_ = 0;
+  int32_t priority_ = 0;
   int64_t image_tokens_ = 0;
 
   absl::Mutex mutex_;

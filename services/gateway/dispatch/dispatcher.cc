@@ -17,7 +17,11 @@ Dispatcher::Dispatcher(DispatchOptions options, telemetry::Metrics* metrics)
     : state_(std::make_shared<State>()) {
   state_->options = std::move(options);
   state_->router = v1::RouterService::NewStub(rpc::MakeChannel(state_->options.router_address));
-  if (metrics != nullptr) state_->failovers = metrics->Get(telemetry::CounterId::kFailovers);
+  if (metrics == nullptr) return;
+  state_->failovers = metrics->Get(telemetry::CounterId::kFailovers);
+  state_->handoff_bytes = metrics->Get(telemetry::CounterId::kHandoffBytes);
+  state_->prefill_time = metrics->Get(telemetry::HistogramId::kPrefill);
+  state_->handoff_tail = metrics->Get(telemetry::HistogramId::kHandoffTail);
 }
 
 Dispatcher::~Dispatcher() = default;

@@ -26,10 +26,13 @@ namespace tessera::gateway {
 
 struct DispatchOptions {
   std::string router_address;  // host:port
-  int64_t max_attempts = 3;    // workers that may fail a sequence before it fails
+  // Workers that may fail a sequence before it fails. Those that cannot be reached, or say that
+  // they cannot serve now, are waited for instead; some tokens of progress clear the count.
+  int64_t max_attempts = 3;
   absl::Duration router_timeout = absl::Seconds(5);  // of one call to the router
-  absl::Duration placement_patience = absl::Seconds(
-      2);  // a new sequence waits so long for a worker: a router restart takes about that
+  absl::Duration placement_patience =
+      absl::Seconds(5);  // a new sequence waits so long for a worker: a router's restart and a
+                         // group's re-forming take about two seconds
   absl::Duration recovery_patience =
       absl::Seconds(60);  // a broken one waits so long: a worker's restart takes seconds
   absl::Duration first_backoff = absl::Milliseconds(50);  // doubles
@@ -67,6 +70,7 @@ struct SequenceRequest {
   std::shared_ptr<const v1::PreparedPrompt> prompt;  // token_ids are the prompt alone
   std::shared_ptr<const v1::DecodeSampling> sampling;
   int32_t tiles = 0;
+  int32_t priority = 0;                          // -100 to 100, higher is sooner
   absl::Time deadline = absl::InfiniteFuture();  // must be finite
 };
 

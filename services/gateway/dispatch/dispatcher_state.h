@@ -16,6 +16,11 @@ struct Dispatcher::State {
   std::unique_ptr<v1::RouterService::StubInterface> router;
   WorkerChannels workers;
   telemetry::Counter failovers;
+  telemetry::Counter handoff_bytes;
+  telemetry::Histogram prefill_time;
+  telemetry::Histogram handoff_tail;
+  // Of the cluster's workers, as the last placement said; 0: not known, or they differ.
+  std::atomic<int32_t> kv_block_size_tokens{0};
   std::atomic<int64_t> active{0};
 };
 

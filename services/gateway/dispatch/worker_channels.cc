@@ -8,6 +8,17 @@
 
 namespace tessera::gateway {
 
+Connection ConnectionOf(grpc::Channel& channel) {
+  switch (channel.GetState(/*try_to_connect=*/false)) {
+    case GRPC_CHANNEL_READY:
+      return Connection::kUp;
+    case GRPC_CHANNEL_TRANSIENT_FAILURE:
+      return Connection::kNeverUp;
+    default:
+      return Connection::kLost;
+  }
+}
+
 WorkerChannel WorkerChannels::Get(const std::string& address) {
   absl::MutexLock lock(&mutex_);
   const auto found = channels_.find(address);

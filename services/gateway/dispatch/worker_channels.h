@@ -17,6 +17,15 @@ struct WorkerChannel {
   std::shared_ptr<v1::WorkerService::StubInterface> stub;
 };
 
+// What a call's end can know of the worker's process.
+enum class Connection {
+  kUp,       // the process answers
+  kLost,     // it was connected, or may have been
+  kNeverUp,  // connecting to it failed: the call has not reached it
+};
+
+Connection ConnectionOf(grpc::Channel& channel);
+
 // Thread safe.
 class WorkerChannels {
  public:

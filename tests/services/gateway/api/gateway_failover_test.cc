@@ -112,6 +112,37 @@ TEST_F(GatewayTest, ManyFailuresEndTheRequestWithoutInternals) {
   ExpectNothingLeaks();
 }
 
+// A worker says itself that it cannot serve now: its group re-forms, or it drains.
+TEST_F(GatewayTest, AWorkerThatIsNotReadyIsWaitedFor) {
+  FakeWorker& worker = NewWorker();
+  worker.script = Script("one two");
+  worker.refusal = rpc::ToGrpcStatus(
+      rpc::WithReason(absl::UnavailableError("the group does not stand"), "GROUP_NOT_READY"));
+  worker.refusals = 8;
+  AddWorker("a", worker);
+  StartGateway();
+  const Answer answer = Generate(Ask("What?"));
+  ASSERT_TRUE(answer.status.ok()) << answer.status.error_message();
+  EXPECT_EQ(answer.ids[0], worker.script);
+  EXPECT_EQ(worker.calls, 9) << "more than max_attempts";
+  ExpectNothingLeaks();
+}
+
+TEST_F(GatewayTest, ProgressClearsTheCountOfFailures) {
+  FakeWorker& worker = NewWorker();
+  worker.script = Encode("one two three four five six seven eight nine ten eleven twelve thirteen");
+  while (worker.script.size() < 48)
+    worker.script.push_back(worker.script[worker.script.size() / 2]);
+  worker.script.push_back(Eos());
+  worker.break_after = 8;
+  AddWorker("a", worker);
+  StartGateway();
+  const Answer answer = Generate(Ask("What?"));
+  ASSERT_TRUE(answer.status.ok()) << answer.status.error_message();
+  EXPECT_EQ(answer.ids[0], worker.script);
+  EXPECT_GT(worker.calls, 3);
+}
+
 TEST_F(GatewayTest, NoWorkerIsAnHonestErrorWithoutAddresses) {
   StartGateway();
   const Answer answer = Generate(Ask("What?"));

@@ -30,19 +30,42 @@ namespace tessera::gateway {
 inline const std::string kModelDir = std::string(TESSERA_FIXTURES) + "/golden/models/tiny_mha";
 
 // Gives token `position` of the script, whatever the prompt is: as a true worker does when it is
-// given the same prefix.
+// given the same prefix. As a prefill rank it gives one token, as a decode rank the others.
 class FakeWorker final : public v1::WorkerService::Service {
  public:
   std::vector<int32_t> script;
-  int64_t break_after = -1;  // the stream breaks after so many tokens of this call
+  int64_t break_after = -1;          // the stream breaks after so many tokens of this call
+  std::atomic<int> breaks{1 << 30};  // so many calls break
+  grpc::Status break_status{grpc::StatusCode::UNAVAILABLE, "ipv4:10.1.2.3 gone"};
   std::atomic<bool> hang{
       false};            // sends the script without its end, then waits for the cancellation
   grpc::Status refusal;  // not OK: returned at once
-  std::atomic<int> calls{0};
+  std::atomic<int> refusals{1 << 30};                                      // so many calls get it
+  std::function<grpc::Status(const v1::PrefillRequest&)> prefill_refusal;  // if set, may return OK
+  std::atomic<bool> hang_prefill{false};      // waits for the cancellation
+  std::atomic<bool> omit_first_token{false};  // of Prefill's answer
+  std::atomic<int> calls{0};                  // of Decode
+  std::atomic<int> prefill_calls{0};
   std::atomic<int> cancelled{0};
   std::vector<v1::DecodeRequest> requests() {
     absl::MutexLock lock(&mutex_);
     return requests_;
+  }
+  std::vector<v1::PrefillRequest> prefills() {
+    absl::MutexLock lock(&mutex_);
+    return prefills_;
+  }
+  std::vector<std::string> released() {  // handoff ids
+    absl::MutexLock lock(&mutex_);
+    return released_;
+  }
+
+  static const v1::PreparedPrompt& PromptOf(const v1::DecodeRequest& request) {
+    return request.has_handed_over() ? request.handed_over().prompt() : request.prompt();
+  }
+  // Of the first token to be given among the generated ones.
+  static int64_t PositionOf(const v1::DecodeRequest& request) {
+    return PromptOf(request).token_ids_size() - PromptOf(request).num_prompt_tokens();
   }
 
   grpc::Status Decode(grpc::ServerContext* context, const v1::DecodeRequest* request,
@@ -52,26 +75,14 @@ class FakeWorker final : public v1::WorkerService::Service {
       absl::MutexLock lock(&mutex_);
       requests_.push_back(*request);
     }
-    if (!refusal.ok()) return refusal;
-    const int64_t begin =
-        request->prompt().token_ids_size() - request->prompt().num_prompt_tokens();
-    const auto end =
-        std::min<int64_t>(static_cast<int64_t>(script.size()), request->sampling().max_tokens());
+    if (!refusal.ok() && refusals.fetch_sub(1) > 0) return refusal;
+    const int64_t begin = PositionOf(*request);
+    const int64_t end = EndOf(*request);
+    const bool may_break = break_after >= 0 && breaks.fetch_sub(1) > 0;
     for (int64_t position = begin; position < end; ++position) {
-      if (break_after >= 0 && position - begin >= break_after)
-        return grpc::Status(grpc::StatusCode::UNAVAILABLE, "ipv4:10.1.2.3 gone");
+      if (may_break && position - begin >= break_after) return break_status;
       v1::DecodeResponse response;
-      v1::DecodedTokens& tokens = *response.mutable_tokens();
-      tokens.set_first_position(static_cast<int32_t>(position));
-      tokens.add_token_ids(script[static_cast<size_t>(position)]);
-      if (request->sampling().num_logprobs() >= 0) {
-        v1::DecodedLogprobs& logprobs = *tokens.add_logprobs();
-        logprobs.set_logprob(-0.5f);
-        for (int32_t k = 0; k < request->sampling().num_logprobs(); ++k) {
-          logprobs.add_top_ids(100 + k);
-          logprobs.add_top_logprobs(-1.0f - static_cast<float>(k));
-        }
-      }
+      FillTokens(*request, position, *response.mutable_tokens());
       if (!writer->Write(response)) break;
     }
     while (hang && !context->IsCancelled()) absl::SleepFor(absl::Milliseconds(1));
@@ -80,17 +91,71 @@ class FakeWorker final : public v1::WorkerService::Service {
       return grpc::Status::CANCELLED;
     }
     v1::DecodeResponse response;
-    const bool length = end < static_cast<int64_t>(script.size());
-    response.mutable_finished()->set_reason(length ? v1::FINISH_REASON_LENGTH
-                                                   : v1::FINISH_REASON_STOP);
-    response.mutable_finished()->mutable_usage()->set_cached_tokens(2);
+    FillFinished(*request, *response.mutable_finished());
     writer->Write(response);
     return grpc::Status::OK;
   }
 
+  grpc::Status Prefill(grpc::ServerContext* context, const v1::PrefillRequest* request,
+                       v1::PrefillResponse* response) override {
+    ++prefill_calls;
+    {
+      absl::MutexLock lock(&mutex_);
+      prefills_.push_back(*request);
+    }
+    if (prefill_refusal) {
+      if (const grpc::Status status = prefill_refusal(*request); !status.ok()) return status;
+    }
+    while (hang_prefill && !context->IsCancelled()) absl::SleepFor(absl::Milliseconds(1));
+    if (context->IsCancelled()) {
+      ++cancelled;
+      return grpc::Status::CANCELLED;
+    }
+    const int64_t position = PositionOf(request->request());
+    if (!omit_first_token) {
+      FillTokens(request->request(), position, *response->mutable_tokens());
+    }
+    if (position + 1 == EndOf(request->request())) {
+      FillFinished(request->request(), *response->mutable_finished());
+    }
+    response->set_cached_tokens(3);
+    response->set_handoff_bytes(1000);
+    response->set_handoff_tail_us(500);
+    return grpc::Status::OK;
+  }
+
+  grpc::Status ReleaseHandoff(grpc::ServerContext*, const v1::ReleaseHandoffRequest* request,
+                              v1::ReleaseHandoffResponse*) override {
+    absl::MutexLock lock(&mutex_);
+    released_.push_back(request->handoff_id());
+    return grpc::Status::OK;
+  }
+
  private:
+  int64_t EndOf(const v1::DecodeRequest& request) const {
+    return std::min<int64_t>(static_cast<int64_t>(script.size()), request.sampling().max_tokens());
+  }
+  void FillTokens(const v1::DecodeRequest& request, int64_t position, v1::DecodedTokens& tokens) {
+    tokens.set_first_position(static_cast<int32_t>(position));
+    tokens.add_token_ids(script[static_cast<size_t>(position)]);
+    if (request.sampling().num_logprobs() < 0) return;
+    v1::DecodedLogprobs& logprobs = *tokens.add_logprobs();
+    logprobs.set_logprob(-0.5f);
+    for (int32_t k = 0; k < request.sampling().num_logprobs(); ++k) {
+      logprobs.add_top_ids(100 + k);
+      logprobs.add_top_logprobs(-1.0f - static_cast<float>(k));
+    }
+  }
+  void FillFinished(const v1::DecodeRequest& request, v1::DecodeFinished& finished) const {
+    const bool length = EndOf(request) < static_cast<int64_t>(script.size());
+    finished.set_reason(length ? v1::FINISH_REASON_LENGTH : v1::FINISH_REASON_STOP);
+    finished.mutable_usage()->set_cached_tokens(2);
+  }
+
   absl::Mutex mutex_;
   std::vector<v1::DecodeRequest> requests_ ABSL_GUARDED_BY(mutex_);
+  std::vector<v1::PrefillRequest> prefills_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::string> released_ ABSL_GUARDED_BY(mutex_);
 };
 
 // What a client got.
@@ -126,7 +191,7 @@ class GatewayTest : public ::testing::Test {
 
   void SetUp() override {
     route_service_ = router::MakeRouteService(
-        registry_, {absl::Hours(1), absl::Seconds(1), &router::ChooseRoundRobin}, router_metrics_);
+        registry_, {absl::Hours(1), absl::Seconds(1), policy_}, router_metrics_);
     rpc::ServerOptions options;
     options.listen = "127.0.0.1:0";
     router_ = rpc::Server::Start(options, {route_service_.get()}).value();
@@ -147,15 +212,24 @@ class GatewayTest : public ::testing::Test {
   }
   FakeWorker& NewWorker() { return fakes_.emplace_back(); }
   void AddWorker(const std::string& id, FakeWorker& worker,
-                 const std::string& numerics = "f32/test") {
+                 const std::string& numerics = "f32/test",
+                 router::WorkerRole role = router::WorkerRole::kBoth) {
     rpc::ServerOptions options;
     options.listen = "127.0.0.1:0";
     workers_.push_back(rpc::Server::Start(options, {&worker}).value());
-    Register(id, workers_.back()->address(), numerics);
+    Register(id, workers_.back()->address(), numerics, role);
+  }
+  void AddPrefill(const std::string& id, FakeWorker& worker) {
+    AddWorker(id, worker, "f32/test", router::WorkerRole::kPrefill);
+  }
+  void AddDecode(const std::string& id, FakeWorker& worker) {
+    AddWorker(id, worker, "f32/test", router::WorkerRole::kDecode);
   }
   void Register(const std::string& id, const std::string& address,
-                const std::string& numerics = "f32/test") {
+                const std::string& numerics = "f32/test",
+                router::WorkerRole role = router::WorkerRole::kBoth) {
     router::WorkerDescription description;
+    description.role = role;
     description.id = WorkerId(id);
     description.address = address;
     description.model_revision = HexString(Processor().model_revision());
@@ -216,6 +290,7 @@ class GatewayTest : public ::testing::Test {
     EXPECT_EQ(gateway_->active_sequences(), 0);
   }
 
+  router::Policy policy_ = &router::ChooseRoundRobin;  // before SetUp
   router::WorkerRegistry registry_{absl::Hours(1), Clock::Real()};
   telemetry::Metrics router_metrics_{telemetry::Component::kRouter};
   std::unique_ptr<grpc::Service> route_service_;

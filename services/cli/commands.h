@@ -22,6 +22,7 @@ int RunWorkerCommand(const Arguments& arguments);
 int RunAskCommand(const Arguments& arguments);
 int RunChatCommand(const Arguments& arguments);
 int RunCheckCommand(const Arguments& arguments);
+int RunTopCommand(const Arguments& arguments);
 int RunPlanCommand(const Arguments& arguments);
 int RunVersionCommand(const Arguments& arguments);
 

@@ -11,6 +11,7 @@
 #include "services/cli/default_model.h"
 #include "services/config/byte_size.h"
 #include "services/config/schema.h"
+#include "services/config/topology.h"
 
 namespace tessera::cli {
 namespace {
@@ -22,9 +23,10 @@ class KeyVisitor {
 
   template <typename Settings, typename Visit>
   void Section(const char* name, const char* comment, Settings& settings, Visit visit) {
-    prefix_ = absl::StrCat(name, ".");
+    const std::string outer = prefix_;
+    absl::StrAppend(&prefix_, name, ".");
     visit(*this, settings);
-    prefix_.clear();
+    prefix_ = outer;
   }
   void Text(const char* name, std::string& target, const char* comment) {
     if (Found(name, target) && value_ != nullptr) {
@@ -70,6 +72,19 @@ class KeyVisitor {
       target = absl::Milliseconds(ms);
     } else {
       Refuse("an integer number of milliseconds");
+    }
+  }
+
+  void Topology(const char* name, std::vector<config::PoolSettings>& target, const char* comment) {
+    if (!Found(name, config::FormatTopology(target)) || value_ == nullptr) {
+      return;
+    }
+    if (value_->empty()) {
+      target.clear();
+    } else if (auto pools = config::ParseTopology(*value_); pools.ok()) {
+      target = *std::move(pools);
+    } else {
+      status_ = absl::InvalidArgumentError(absl::StrCat(key_, ": ", pools.status().message()));
     }
   }
 
@@ -133,6 +148,7 @@ absl::Status ApplyOverride(const std::string& key, const std::string& value,
     return absl::InvalidArgumentError(absl::StrCat(
         "there is no key \"", key, "\"; deploy/config/cluster.example.yaml names all"));
   }
+  config->workers_given |= key == "workers";
   return visitor.status();
 }
 
@@ -171,7 +187,7 @@ ConfigFlags::ConfigFlags(Flags& flags, ConfigUse use) : use_(use) {
     Declare(flags, "--metrics-listen", "router.metrics_listen",
             "host:port of /metrics; without it off");
     Declare(flags, "--policy", "router.policy",
-            "which worker takes a request: least_tokens, round_robin");
+            "which worker takes a request: least_tokens, round_robin, prefix");
   }
   if (use == ConfigUse::kWorker) {
     Declare(flags, "--id", "worker.id", "unique in the cluster; without it host name and port");
@@ -181,9 +197,24 @@ ConfigFlags::ConfigFlags(Flags& flags, ConfigUse use) : use_(use) {
     Declare(flags, "--router", "worker.router_address", "host:port of the router");
     Declare(flags, "--metrics-listen", "worker.metrics_listen",
             "host:port of /metrics; without it off");
+    Declare(flags, "--role", "worker.role",
+            "what it is for: both, prefill (computes prompts and hands KV over), decode (takes KV "
+            "over and generates)");
+    Declare(flags, "--group", "worker.group.name",
+            "name of the group of ranks that share one copy of the model; without it no group");
+    Declare(flags, "--stages", "worker.group.stages", "of the group: runs of layers");
+    Declare(flags, "--expert-ranks", "worker.group.expert_ranks",
+            "of the group: ranks per stage that share its experts");
+    Declare(flags, "--stage", "worker.group.stage", "this rank's, from 0");
+    Declare(flags, "--expert-rank", "worker.group.expert_rank", "this rank's, from 0");
+    Declare(flags, "--transport", "worker.transport",
+            "between the ranks of a group: auto, shm, gloo, nccl");
   }
   if (cluster) {
-    Declare(flags, "--workers", "workers", "local worker processes");
+    Declare(flags, "--workers", "workers", "local worker processes, each with the whole model");
+    Declare(flags, "--topology", "topology",
+            "instead of --workers: [ROLE=]STAGESxEXPERT_RANKS[*GROUPS], more after commas; ROLE is "
+            "both (without it), prefill or decode: 2x2, 1x2*2, prefill=1x2,decode=1x2");
   }
   if (cluster || use == ConfigUse::kWorker) {
     Declare(flags, "--compute", "worker.compute", "bf16 (serving) or f32 (reference)");
@@ -207,7 +238,7 @@ void ConfigFlags::Declare(Flags& flags, const std::string& name, const std::stri
   flags.Custom(name, "VALUE", DefaultText(key), help, [this, key](const std::string& value) {
     config::ClusterConfig scratch;
     TESSERA_RETURN_IF_ERROR(ApplyOverride(key, value, &scratch));
-    TESSERA_RETURN_IF_ERROR(config::Validate(scratch));
+    TESSERA_RETURN_IF_ERROR(config::ValidateValues(scratch));
     overrides_.emplace_back(key, value);
     return absl::OkStatus();
   });

@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "services/base/status_macros.h"
 #include "services/cli/client/inference_client.h"
+#include "services/config/topology.h"
 
 namespace tessera::cli {
 namespace {
@@ -28,8 +29,6 @@ constexpr absl::Duration kDrainGrace =
     absl::Seconds(5);  // for what a process does after its own drain timeout
 constexpr absl::Duration kHealthInterval = absl::Milliseconds(20);
 constexpr absl::Duration kHealthCallTimeout = absl::Seconds(2);
-
-std::string WorkerName(int64_t index) { return absl::StrCat("worker ", index); }
 
 int64_t NumProcessors() {
   cpu_set_t set;
@@ -86,7 +85,7 @@ int64_t WorkerThreads(const config::ClusterConfig& config, int64_t num_processor
   if (config.worker.threads > 0) {
     return config.worker.threads;
   }
-  return std::max<int64_t>(1, num_processors / config.num_workers);
+  return std::max<int64_t>(1, num_processors / config::TopologyRanks(config::PoolsOf(config)));
 }
 
 std::vector<std::string> RouterArguments(const LocalClusterOptions& options,
@@ -97,14 +96,20 @@ std::vector<std::string> RouterArguments(const LocalClusterOptions& options,
   return arguments.Finish();
 }
 
-std::vector<std::string> WorkerArguments(const LocalClusterOptions& options, int64_t index,
-                                         int64_t threads, const Addresses& known) {
+std::vector<std::string> WorkerArguments(const LocalClusterOptions& options, const LocalRank& rank,
+                                         int64_t index, int64_t threads, const Addresses& known) {
   const config::WorkerSettings& worker = options.config.worker;
   ArgumentList arguments("worker", options);
   arguments.Set("model.path", options.config.model.path);
   arguments.Set("model.name", options.config.model.name);
-  arguments.Set("worker.id", absl::StrCat(worker.id.empty() ? "worker" : worker.id, "-", index));
-  arguments.SetListen("worker.listen", WorkerName(index), known,
+  arguments.Set("worker.id", rank.id);
+  arguments.Set("worker.role", rank.role);
+  arguments.Set("worker.group.name", rank.group.name);
+  arguments.Set("worker.group.stages", absl::StrCat(rank.group.stages));
+  arguments.Set("worker.group.expert_ranks", absl::StrCat(rank.group.expert_ranks));
+  arguments.Set("worker.group.stage", absl::StrCat(rank.group.stage));
+  arguments.Set("worker.group.expert_rank", absl::StrCat(rank.group.expert_rank));
+  arguments.SetListen("worker.listen", rank.member, known,
                       options.is_private ? kAnyFreePort : WithPortOffset(worker.listen, index));
   arguments.Set("worker.metrics_listen",
                 options.is_private ? "" : WithPortOffset(worker.metrics_listen, index));
@@ -146,10 +151,12 @@ LocalCluster::LocalCluster(LocalClusterOptions options) : options_(std::move(opt
                      [this](const Addresses& known) { return RouterArguments(options_, known); },
                      kDrainGrace});
   const int64_t threads = WorkerThreads(config, NumProcessors());
-  for (int64_t i = 0; i < config.num_workers; ++i) {
-    members.push_back({WorkerName(i), 1, 1,
-                       [this, i, threads](const Addresses& known) {
-                         return WorkerArguments(options_, i, threads, known);
+  // All at once: no rank of a group serves before the others have joined.
+  int64_t index = 0;
+  for (const LocalRank& rank : LocalRanks(config)) {
+    members.push_back({rank.member, 1, 1,
+                       [this, rank, i = index++, threads](const Addresses& known) {
+                         return WorkerArguments(options_, rank, i, threads, known);
                        },
                        config.worker.drain_timeout + kDrainGrace});
   }

@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "services/cli/local_ranks.h"
 #include "services/cli/supervisor/supervisor.h"
 #include "services/config/config.h"
 
@@ -27,13 +28,15 @@ struct LocalClusterOptions {
 // The children's own arguments; `known` holds the addresses that are known so far. Pure, for tests.
 std::vector<std::string> RouterArguments(const LocalClusterOptions& options,
                                          const supervisor::Addresses& known);
-std::vector<std::string> WorkerArguments(const LocalClusterOptions& options, int64_t index,
-                                         int64_t threads, const supervisor::Addresses& known);
+// index: of the rank among all; it moves configured ports, so that each rank has its own.
+std::vector<std::string> WorkerArguments(const LocalClusterOptions& options, const LocalRank& rank,
+                                         int64_t index, int64_t threads,
+                                         const supervisor::Addresses& known);
 std::vector<std::string> GatewayArguments(const LocalClusterOptions& options,
                                           const supervisor::Addresses& known);
 
-// Threads of each worker: as configured, or the processors that this process may use, divided; at
-// least 1.
+// Threads of each rank: as configured, or the processors that this process may use, divided among
+// the ranks; at least 1.
 int64_t WorkerThreads(const config::ClusterConfig& config, int64_t num_processors);
 
 // Thread safe.

@@ -23,6 +23,7 @@ constexpr Command kCommands[] = {
     {"gateway", "run one gateway: the public API", RunGatewayCommand},
     {"router", "run one router: who is alive, who takes a request", RunRouterCommand},
     {"worker", "run one worker: the model", RunWorkerCommand},
+    {"top", "watch a cluster: ranks, requests, memory, tokens per second", RunTopCommand},
     {"check", "compare against a folder of golden results", RunCheckCommand},
     {"plan", "print the memory that a model takes, per topology", RunPlanCommand},
     {"version", "print versions and the kernels that run on this machine", RunVersionCommand},

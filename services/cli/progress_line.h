@@ -9,26 +9,33 @@
 
 namespace tessera::cli {
 
+struct LoadingProgress {
+  int64_t loaded_bytes = 0;
+  int64_t total_bytes = 0;
+};
+
+// "loading weights: 43 % of 6.5 GiB on 4 ranks", of the sum over all members by name, cut to
+// `columns`; empty while no member has anything to load. Without "on …" for one member.
+std::string ProgressText(const std::map<std::string, LoadingProgress>& members, size_t columns);
+
 // Thread safe. Writes to stderr, and only if that is a terminal.
 class ProgressLine {
  public:
   ProgressLine();
-  ~ProgressLine();  // erases the line
+  ~ProgressLine();  // finishes
 
-  // member: who loads; the line shows the sum over all members.
+  // member: who loads.
   void Update(const std::string& member, int64_t loaded_bytes, int64_t total_bytes);
-  void Erase();
+  // Erases the line for good: what is started again later loads without one, since nobody would
+  // erase it.
+  void Finish();
 
  private:
-  struct Progress {
-    int64_t loaded_bytes = 0;
-    int64_t total_bytes = 0;
-  };
-
   const bool is_terminal_;
   std::mutex mutex_;
-  std::map<std::string, Progress> members_;
+  std::map<std::string, LoadingProgress> members_;
   bool shown_ = false;
+  bool finished_ = false;
 };
 
 }  // namespace tessera::cli

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <memory>
 #include <mutex>
+#include <string>
 
 #include "absl/strings/str_cat.h"
 #include "services/base/log.h"
@@ -17,6 +18,7 @@
 #include "services/cli/local_cluster.h"
 #include "services/cli/progress_line.h"
 #include "services/cli/signal_watcher.h"
+#include "services/config/topology.h"
 
 namespace tessera::cli {
 namespace {
@@ -56,14 +58,23 @@ class StopSwitch {
   int count_ = 0;
 };
 
+// "2 workers", "4 ranks as prefill=1x2,decode=1x2"
+std::string LayoutText(const config::ClusterConfig& config) {
+  const int64_t ranks = config::TopologyRanks(config::PoolsOf(config));
+  const char* plural = ranks == 1 ? "" : "s";
+  if (config.topology.empty()) {
+    return absl::StrCat(ranks, " worker", plural);
+  }
+  return absl::StrCat(ranks, " rank", plural, " as ", config::FormatTopology(config.topology));
+}
+
 absl::Status PrintReadyLine(const LocalCluster& cluster, const config::ClusterConfig& config) {
   TESSERA_ASSIGN_OR_RETURN(const std::unique_ptr<InferenceClient> client,
                            InferenceClient::Connect(cluster.gateway_address()));
   TESSERA_ASSIGN_OR_RETURN(const v1::Model model, client->GetModel(absl::Now() + kGetModelTimeout));
-  std::printf("tessera is ready: gRPC on %s, model %s (%d tokens of context, %s, %d worker%s)\n",
+  std::printf("tessera is ready: gRPC on %s, model %s (%d tokens of context, %s, %s)\n",
               cluster.gateway_address().c_str(), model.name().c_str(), model.context_tokens(),
-              config.worker.compute.c_str(), static_cast<int>(config.num_workers),
-              config.num_workers == 1 ? "" : "s");
+              config.worker.compute.c_str(), LayoutText(config).c_str());
   std::fflush(stdout);
   return absl::OkStatus();
 }
@@ -88,7 +99,7 @@ absl::Status Serve(const ConfigFlags& config_flags, absl::Duration start_timeout
   LocalCluster cluster(std::move(options));
   stop->Attach(&cluster.supervisor());
   absl::Status status = cluster.Start();
-  progress.Erase();
+  progress.Finish();
   if (status.ok()) {
     status = PrintReadyLine(cluster, config);
     if (!status.ok()) {
@@ -112,7 +123,8 @@ int RunServeCommand(const Arguments& arguments) {
   // First of all, so that every later thread leaves the signals to it.
   const SignalWatcher signals([&stop](int, int count) { stop.OnSignal(count); });
   Flags flags("serve",
-              "Brings up a whole local cluster (router, workers, gateway) as child processes, "
+              "Brings up a whole local cluster (router, workers, gateway) as child processes, one "
+              "worker per rank of --topology, "
               "prints one ready line on standard output "
               "when the gateway serves, and keeps the cluster up: a process that dies is started "
               "again. Ctrl-C or SIGTERM drains gateway, "

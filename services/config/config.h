@@ -53,7 +53,20 @@ struct RouterSettings {
   absl::Duration lease = absl::Seconds(5);  // a worker that is silent for so long is gone
   absl::Duration heartbeat_interval =
       absl::Seconds(1);                 // what workers are told; at most a third of the lease
-  std::string policy = "least_tokens";  // least_tokens, round_robin
+  std::string policy = "least_tokens";  // least_tokens, round_robin, prefix
+  absl::Duration group_form_timeout =
+      absl::Seconds(30);  // of a new group, from its first rank until all are there
+  absl::Duration group_settle =
+      absl::Seconds(2);  // after a router's start, for the ranks of a standing group to report back
+};
+
+// Where a rank stands in the group of ranks that share one copy of the model.
+struct GroupSettings {
+  std::string name;          // same for all ranks of the group, at most 64 bytes; empty: no group
+  int64_t stages = 1;        // runs of layers, [1, 64]
+  int64_t expert_ranks = 1;  // ranks per stage, [1, 64]; stages * expert_ranks is at most 64
+  int64_t stage = 0;         // this rank's, below stages
+  int64_t expert_rank = 0;   // this rank's, below expert_ranks
 };
 
 struct WorkerSettings {
@@ -61,10 +74,12 @@ struct WorkerSettings {
   std::string listen = "127.0.0.1:0";
   std::string advertise;  // host:port that others reach; empty: as bound
   std::string metrics_listen;
-  std::string router_address;    // `tessera serve` fills it in
-  std::string role = "both";     // both
-  std::string compute = "bf16";  // bf16, f32
-  std::string cpu_isa = "auto";  // auto, reference, generic, avx2, avx512bf16
+  std::string router_address;      // `tessera serve` fills it in
+  std::string role = "both";       // both, prefill (computes prompts), decode (generates)
+  std::string transport = "auto";  // how the ranks of a group exchange rows: auto, shm (same
+                                   // machine), gloo (TCP), nccl (GPUs); the same for all of them
+  std::string compute = "bf16";    // bf16, f32
+  std::string cpu_isa = "auto";    // auto, reference, generic, avx2, avx512bf16
   int64_t threads = 0;  // 0: all processors that the process may use, shared among local workers by
                         // `tessera serve`
   int64_t kv_cache_bytes = int64_t{1} << 30;
@@ -75,8 +90,23 @@ struct WorkerSettings {
   int64_t prefill_chunk_tokens = 512;  // [1, 65536]
   int64_t max_queued_requests = 256;
   bool prefix_caching = true;
+  int64_t micro_batches = 2;      // parts of a step that are under way in the stages, [1, 16]
+  int64_t redundant_experts = 0;  // slots per rank and layer beyond its even share, [0, 64]
   absl::Duration no_progress_timeout = absl::Seconds(60);
+  absl::Duration step_timeout =
+      absl::Seconds(60);  // a rank of the group that is silent for so long in a step is suspect
+  absl::Duration kv_lease =
+      absl::Seconds(30);  // handing a prompt's rows over may take so long; then they are freed
   absl::Duration drain_timeout = absl::Seconds(30);
+  GroupSettings group;
+};
+
+// Groups of one shape.
+struct PoolSettings {
+  std::string role = "both";  // both, prefill, decode
+  int64_t stages = 1;         // of each group, [1, 64]
+  int64_t expert_ranks = 1;   // per stage, [1, 64]
+  int64_t groups = 1;         // [1, 64]
 };
 
 // What `tessera serve` reads: one file for a whole local cluster.
@@ -85,8 +115,10 @@ struct ClusterConfig {
   LogSettings log;
   GatewaySettings gateway;
   RouterSettings router;
-  WorkerSettings worker;    // settings of each local worker
-  int64_t num_workers = 1;  // key `workers`, [1, 64]
+  WorkerSettings worker;       // settings of each local worker
+  int64_t num_workers = 1;     // key `workers`, [1, 64]: so many groups of one rank, role both
+  bool workers_given = false;  // somebody set `workers`, so `topology` must be empty
+  std::vector<PoolSettings> topology;  // at most 64 ranks in all; empty: `workers` says
 };
 
 // Reads YAML. Keys are the member names; durations carry the suffix `_ms` (integer milliseconds),
@@ -97,7 +129,11 @@ absl::StatusOr<ClusterConfig> ParseClusterConfig(std::string_view yaml, std::str
 // NOT_FOUND: no such file.
 absl::StatusOr<ClusterConfig> ReadClusterConfig(const std::string& path);
 
-// Checks ranges; called by the readers, and again after command-line overrides.
+// Checks each value's own range, as far as values can be judged alone.
+absl::Status ValidateValues(const ClusterConfig& config);
+
+// Checks ranges and values against each other; called by the readers, and again after command-line
+// overrides.
 absl::Status Validate(const ClusterConfig& config);
 
 // Every key with its default, as YAML with comments: what deploy/config/cluster.example.yaml holds.

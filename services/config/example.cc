@@ -5,6 +5,7 @@
 #include "services/config/byte_size.h"
 #include "services/config/config.h"
 #include "services/config/schema.h"
+#include "services/config/topology.h"
 
 namespace tessera::config {
 namespace {
@@ -15,10 +16,18 @@ class ExampleWriter {
   template <typename Settings, typename Visit>
   void Section(absl::string_view key, absl::string_view comment, const Settings& settings,
                Visit visit) {
-    absl::StrAppend(&text_, "\n# ", comment, "\n", key, ":\n");
-    indent_ = "  ";
+    if (indent_.empty()) {
+      absl::StrAppend(&text_, "\n# ", comment, "\n", key, ":\n");
+    } else {
+      absl::StrAppend(&text_, indent_, key, ":  # ", comment, "\n");
+    }
+    indent_ += "  ";
     visit(*this, settings);
-    indent_ = "";
+    indent_.resize(indent_.size() - 2);
+  }
+  void Topology(absl::string_view key, const std::vector<PoolSettings>& value,
+                absl::string_view comment) {
+    Line(key, Quoted(FormatTopology(value)), comment);
   }
   void Text(absl::string_view key, const std::string& value, absl::string_view comment) {
     Line(key, Quoted(value), comment);
@@ -55,7 +64,7 @@ class ExampleWriter {
     absl::StrAppend(&text_, indent_, key, ": ", value, "  # ", comment, "\n");
   }
 
-  absl::string_view indent_;
+  std::string indent_;
   std::string text_;
 };
 

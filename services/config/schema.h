@@ -1,8 +1,8 @@
 // Every key of the configuration: its place, kind, range and meaning. The reader, the checker and
 // the example file are visitors of this one list, so they cannot disagree.
 //
-// A visitor has: Section(key, comment, struct, visit function), Text, Address, Choice, Bool, Int,
-// Bytes and Milliseconds.
+// A visitor has: Section(key, comment, struct, visit function), which may stand in another section,
+// Text, Address, Choice, Bool, Int, Bytes, Milliseconds and Topology.
 #ifndef TESSERA_SERVICES_CONFIG_SCHEMA_H_
 #define TESSERA_SERVICES_CONFIG_SCHEMA_H_
 
@@ -72,7 +72,31 @@ void VisitRouter(Visitor& v, Settings& s) {
   v.Milliseconds("lease_ms", s.lease, 30, 600'000, "a worker that is silent for so long is gone");
   v.Milliseconds("heartbeat_interval_ms", s.heartbeat_interval, 10, 200'000,
                  "what workers are told; at most a third of the lease");
-  v.Choice("policy", s.policy, {"least_tokens", "round_robin"}, "which worker takes a request");
+  v.Choice("policy", s.policy, {"least_tokens", "round_robin", "prefix"},
+           "which worker takes a request; prefix: one that knows the prompt's beginning, unless it "
+           "is far busier");
+  v.Milliseconds("group_form_timeout_ms", s.group_form_timeout, 100, 3'600'000,
+                 "a new group waits so long for all of its ranks");
+  v.Milliseconds("group_settle_ms", s.group_settle, 0, 60'000,
+                 "after a router's start, for the ranks of a standing group to report back");
+}
+
+template <typename Visitor, typename Settings>
+void VisitGroup(Visitor& v, Settings& s) {
+  v.Text("name", s.name, "the same for all ranks of the group, at most 64 bytes; empty: no group");
+  v.Int("stages", s.stages, 1, 64, "runs of layers, one after another");
+  v.Int("expert_ranks", s.expert_ranks, 1, 64, "ranks per stage that share its experts");
+  v.Int("stage", s.stage, 0, 63, "this rank's, below stages");
+  v.Int("expert_rank", s.expert_rank, 0, 63, "this rank's, below expert_ranks");
+}
+
+// One entry of `topology` as a list.
+template <typename Visitor, typename Settings>
+void VisitPool(Visitor& v, Settings& s) {
+  v.Choice("role", s.role, {"both", "prefill", "decode"}, "what its ranks are for");
+  v.Int("stages", s.stages, 1, 64, "of each group");
+  v.Int("expert_ranks", s.expert_ranks, 1, 64, "per stage");
+  v.Int("groups", s.groups, 1, 64, "of this shape");
 }
 
 template <typename Visitor, typename Settings>
@@ -85,7 +109,12 @@ void VisitWorker(Visitor& v, Settings& s) {
             "/metrics for Prometheus; empty: off");
   v.Address("router_address", s.router_address, AddressUse::kOptionalPeer,
             "`tessera serve` fills it in");
-  v.Choice("role", s.role, {"both"}, "prefill and decode on one rank");
+  v.Choice("role", s.role, {"both", "prefill", "decode"},
+           "prefill computes prompts and hands their KV over; decode takes it and generates");
+  v.Choice("transport", s.transport, {"auto", "shm", "gloo", "nccl"},
+           "between the ranks of a group: shared memory, TCP, GPUs; the same for all of them");
+  v.Section("group", "where this rank stands in its group; `tessera serve` fills it in", s.group,
+            [](auto& visitor, auto& group) { VisitGroup(visitor, group); });
   v.Choice("compute", s.compute, {"bf16", "f32"},
            "bf16: activations are rounded where a product reads them; sums are fp32 either way");
   v.Choice("cpu_isa", s.cpu_isa, {"auto", "reference", "generic", "avx2", "avx512bf16"},
@@ -103,8 +132,16 @@ void VisitWorker(Visitor& v, Settings& s) {
   v.Int("max_queued_requests", s.max_queued_requests, 0, 1'000'000,
         "waiting, not running; more are RESOURCE_EXHAUSTED");
   v.Bool("prefix_caching", s.prefix_caching, "prompts that begin alike share their KV blocks");
+  v.Int("micro_batches", s.micro_batches, 1, 16,
+        "parts of a step, so that the stages of a group work at the same time");
+  v.Int("redundant_experts", s.redundant_experts, 0, 64,
+        "second copies of busy experts that a rank of a group holds per layer");
   v.Milliseconds("no_progress_timeout_ms", s.no_progress_timeout, 1, kMaxDurationMs,
                  "a running request that gains nothing for so long fails");
+  v.Milliseconds("step_timeout_ms", s.step_timeout, 1, kMaxDurationMs,
+                 "a rank of the group that is silent for so long in a step is suspect");
+  v.Milliseconds("kv_lease_ms", s.kv_lease, 1, kMaxDurationMs,
+                 "handing a prompt's KV over may take so long; then its blocks are freed");
   v.Milliseconds("drain_timeout_ms", s.drain_timeout, 0, kMaxDurationMs,
                  "after SIGTERM, requests in flight may take so long");
 }
@@ -114,7 +151,12 @@ template <typename Visitor, typename Config>
 void VisitCluster(Visitor& v, Config& config) {
   v.Section("model", "What is served.", config.model,
             [](auto& visitor, auto& s) { VisitModel(visitor, s); });
-  v.Int("workers", config.num_workers, 1, 64, "local worker processes of `tessera serve`");
+  v.Int("workers", config.num_workers, 1, 64,
+        "local worker processes of `tessera serve`, each with the whole model");
+  v.Topology("topology", config.topology,
+             "instead of workers: [ROLE=]STAGESxEXPERT_RANKS[*GROUPS], more after commas, such as "
+             "\"2x2\" or \"prefill=1x2,decode=1x2*2\"; or a list of {role, stages, expert_ranks, "
+             "groups}");
   v.Section("log", "Log lines on stderr.", config.log,
             [](auto& visitor, auto& s) { VisitLog(visitor, s); });
   v.Section("gateway", "The public API.", config.gateway,

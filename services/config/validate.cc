@@ -7,9 +7,12 @@
 #include "services/config/config.h"
 #include "services/config/rules.h"
 #include "services/config/schema.h"
+#include "services/config/topology.h"
 
 namespace tessera::config {
 namespace {
+
+constexpr size_t kMaxGroupNameBytes = 64;
 
 // Keeps the first error, with the key's full name.
 class Checker {
@@ -17,9 +20,13 @@ class Checker {
   template <typename Settings, typename Visit>
   void Section(absl::string_view key, absl::string_view comment, const Settings& settings,
                Visit visit) {
-    prefix_ = absl::StrCat(key, ".");
+    const std::string outer = prefix_;
+    absl::StrAppend(&prefix_, key, ".");
     visit(*this, settings);
-    prefix_.clear();
+    prefix_ = outer;
+  }
+  void Topology(absl::string_view key, const std::vector<PoolSettings>& value, absl::string_view) {
+    Keep(key, CheckTopology(value));
   }
   void Text(absl::string_view, const std::string&, absl::string_view) {}
   void Bool(absl::string_view, bool, absl::string_view) {}
@@ -53,6 +60,32 @@ class Checker {
   absl::Status status_;
 };
 
+absl::Status CheckGroup(const GroupSettings& group) {
+  const auto refuse = [](absl::string_view key, const auto&... message) {
+    return absl::InvalidArgumentError(absl::StrCat("worker.group.", key, ": ", message...));
+  };
+  if (group.name.size() > kMaxGroupNameBytes) {
+    return refuse("name", group.name.size(), " bytes are more than ", kMaxGroupNameBytes);
+  }
+  if (group.stage >= group.stages) {
+    return refuse("stage", group.stage, " is not below worker.group.stages (", group.stages, ")");
+  }
+  if (group.expert_rank >= group.expert_ranks) {
+    return refuse("expert_rank", group.expert_rank, " is not below worker.group.expert_ranks (",
+                  group.expert_ranks, ")");
+  }
+  const int64_t ranks = group.stages * group.expert_ranks;
+  if (ranks > kMaxRanks) {
+    return refuse("stages", group.stages, " times worker.group.expert_ranks (", group.expert_ranks,
+                  ") is more than ", kMaxRanks, " ranks");
+  }
+  if (ranks > 1 && group.name.empty()) {
+    return refuse("name", "is empty, but a group of ", ranks,
+                  " ranks needs a name by which they find each other");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status CheckRange(int64_t value, int64_t min, int64_t max) {
@@ -85,10 +118,20 @@ absl::Status CheckAddress(absl::string_view value, AddressUse use) {
       absl::StrCat("\"", value, "\" is not host:port with a port in [", min_port, ", 65535]"));
 }
 
-absl::Status Validate(const ClusterConfig& config) {
+absl::Status ValidateValues(const ClusterConfig& config) {
   Checker checker;
   VisitCluster(checker, config);
-  TESSERA_RETURN_IF_ERROR(checker.status());
+  return checker.status();
+}
+
+absl::Status Validate(const ClusterConfig& config) {
+  TESSERA_RETURN_IF_ERROR(ValidateValues(config));
+  if (config.workers_given && !config.topology.empty()) {
+    return absl::InvalidArgumentError(
+        "workers, topology: both are given; workers: N is short for N groups of 1x1, so leave one "
+        "of them out");
+  }
+  TESSERA_RETURN_IF_ERROR(CheckGroup(config.worker.group));
   const RouterSettings& router = config.router;
   if (router.heartbeat_interval * 3 > router.lease) {
     // With fewer than three tries per lease, one lost heartbeat would end a healthy worker's lease.

@@ -18,6 +18,7 @@
 #include "services/config/config.h"
 #include "services/config/rules.h"
 #include "services/config/schema.h"
+#include "services/config/topology.h"
 
 namespace tessera::config {
 namespace {
@@ -105,6 +106,33 @@ class MappingReader {
     value = absl::Milliseconds(milliseconds);
   }
 
+  // A text of ParseTopology's, or a list of pools.
+  void Topology(absl::string_view key, std::vector<PoolSettings>& value, absl::string_view) {
+    const YAML::Node node = Take(key);
+    if (!node.IsDefined() || node.IsNull() || !status_.ok()) return;
+    if (node.IsScalar()) {
+      if (node.Scalar().empty()) return;
+      absl::StatusOr<std::vector<PoolSettings>> pools = ParseTopology(node.Scalar());
+      if (Keep(key, pools.status())) value = *std::move(pools);
+      return;
+    }
+    if (!node.IsSequence())
+      return Fail(node, key, "expected a text such as 2x2 or a list of pools");
+    std::vector<PoolSettings> pools;
+    for (const YAML::Node& entry : node) {
+      const std::string name = absl::StrCat(key, "[", pools.size(), "]");
+      if (!entry.IsMap()) return Fail(entry, name, "expected a mapping of keys");
+      MappingReader reader(entry, file_, absl::StrCat(prefix_, name, "."));
+      VisitPool(reader, pools.emplace_back());
+      reader.Finish();
+      if (!reader.status_.ok()) {
+        status_ = reader.status_;
+        return;
+      }
+    }
+    if (Keep(key, CheckTopology(pools))) value = std::move(pools);
+  }
+
   // Unknown and repeated keys.
   void Finish() {
     std::set<std::string> seen;
@@ -174,6 +202,7 @@ absl::StatusOr<ClusterConfig> ParseClusterConfig(std::string_view yaml, std::str
       MappingReader reader(root, file_name, "");
       VisitCluster(reader, config);
       reader.Finish();
+      config.workers_given = root["workers"].IsDefined();
       TESSERA_RETURN_IF_ERROR(reader.status());
     }
   } catch (const YAML::Exception& error) {

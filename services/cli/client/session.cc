@@ -63,7 +63,7 @@ absl::Status Session::OpenPrivateCluster() {
     cluster_ = std::make_unique<LocalCluster>(std::move(options));
   }
   const absl::Status started = cluster_->Start();
-  progress_.Erase();
+  progress_.Finish();
   if (!started.ok()) {
     const std::string log = cluster_->ErrorOutput();
     return absl::Status(started.code(),

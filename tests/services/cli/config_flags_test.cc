@@ -6,6 +6,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "services/config/topology.h"
 
 namespace tessera::cli {
 namespace {
@@ -37,6 +38,9 @@ TEST(ApplyOverride, NamesTheKeyAndWhatIsWrong) {
               HasSubstr("worker.threads: \"two\" is not an integer"));
   EXPECT_THAT(Message(ApplyOverride("worker.prefix_caching", "maybe", &config)),
               HasSubstr("not true or false"));
+  EXPECT_THAT(Message(ApplyOverride("topology", "2y2", &config)),
+              HasSubstr("topology: \"2y2\": expected \"x\""));
+  EXPECT_THAT(Message(ApplyOverride("group.name", "g", &config)), HasSubstr("there is no key"));
 }
 
 class ConfigFlagsTest : public ::testing::Test {
@@ -82,9 +86,42 @@ TEST_F(ConfigFlagsTest, TheChildReadsWhatTheParentRead) {
   EXPECT_EQ(child->gateway.listen, "127.0.0.1:0");
 }
 
+TEST_F(ConfigFlagsTest, AWorkerIsToldItsPlaceInAnyOrder) {
+  const auto config =
+      Read(ConfigUse::kWorker,
+           {"--model", "/m", "--stage", "1", "--expert-rank", "2", "--stages", "2",
+            "--expert-ranks", "3", "--group", "g", "--role", "decode", "--transport", "gloo"});
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->worker.role, "decode");
+  EXPECT_EQ(config->worker.transport, "gloo");
+  EXPECT_EQ(config->worker.group.name, "g");
+  EXPECT_EQ(config->worker.group.stages, 2);
+  EXPECT_EQ(config->worker.group.expert_ranks, 3);
+  EXPECT_EQ(config->worker.group.stage, 1);
+  EXPECT_EQ(config->worker.group.expert_rank, 2);
+  const auto outside = Read(ConfigUse::kWorker, {"--model", "/m", "--stage", "1"});
+  EXPECT_THAT(Message(outside.status()), HasSubstr("worker.group.stage: 1 is not below"));
+}
+
+TEST_F(ConfigFlagsTest, WorkersOrATopology) {
+  const auto config =
+      Read(ConfigUse::kServe, {"--model", "/m", "--topology", "prefill=1x2,decode=1x2"});
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config::FormatTopology(config->topology), "prefill=1x2,decode=1x2");
+  const auto child = Read(ConfigUse::kWorker, arguments_);
+  ASSERT_TRUE(child.ok()) << child.status();
+  for (const char* workers : {"1", "2"}) {
+    const auto both =
+        Read(ConfigUse::kServe, {"--model", "/m", "--topology", "1x2", "--workers", workers});
+    EXPECT_THAT(Message(both.status()), HasSubstr("workers, topology: both are given"));
+  }
+}
+
 TEST_F(ConfigFlagsTest, WrongUseEndsWithCodeTwo) {
   for (const std::vector<std::string>& arguments : {std::vector<std::string>{"--no-such-flag"},
                                                     {"--workers", "0"},
+                                                    {"--topology", "2y2"},
+                                                    {"--topology", "prefill=1x1"},
                                                     {"--compute", "fp8"},
                                                     {"--set", "novalue"},
                                                     {"--set", "a.b=1"},

@@ -6,6 +6,8 @@
 #include <fstream>
 #include <iterator>
 
+#include "services/config/topology.h"
+
 namespace tessera::config {
 namespace {
 
@@ -24,7 +26,8 @@ TEST(Config, EmptyTextIsTheDefaults) {
     EXPECT_EQ(config->gateway.listen, "127.0.0.1:7400");
     EXPECT_EQ(config->num_workers, 1);
   }
-  EXPECT_TRUE(Validate(ClusterConfig{}).ok());
+  const ClusterConfig defaults;
+  EXPECT_TRUE(Validate(defaults).ok());
 }
 
 TEST(Config, ReadsEveryKind) {
@@ -69,8 +72,9 @@ TEST(Config, ErrorsNameFileLineKeyAndRange) {
               HasSubstr("c.yaml:3: gateway.reflection: \"yes\" is not true or false"));
   EXPECT_THAT(ErrorOf("worker: {kv_cache_bytes: 1 apple}\n"),
               HasSubstr("worker.kv_cache_bytes: \"1 apple\" is no byte size"));
-  EXPECT_THAT(ErrorOf("router: {policy: best}\n"),
-              HasSubstr("router.policy: \"best\" is not one of: least_tokens, round_robin"));
+  EXPECT_THAT(
+      ErrorOf("router: {policy: best}\n"),
+      HasSubstr("router.policy: \"best\" is not one of: least_tokens, round_robin, prefix"));
   EXPECT_THAT(ErrorOf("gateway: {listen: localhost}\n"),
               HasSubstr("gateway.listen: \"localhost\" is not host:port"));
   EXPECT_THAT(ErrorOf("gateway: {listen: \"\"}\n"), HasSubstr("gateway.listen"));
@@ -110,8 +114,94 @@ TEST(Config, ValidateCatchesOverrides) {
   config.gateway.max_attempts = 11;
   EXPECT_EQ(Validate(config).message(), "gateway.max_attempts: 11 is not in [1, 10]");
   config = {};
-  config.worker.role = "prefill";
+  config.worker.role = "encode";
   EXPECT_THAT(std::string(Validate(config).message()), HasSubstr("worker.role"));
+}
+
+TEST(Config, ReadsAGroup) {
+  const auto config = ParseClusterConfig(R"(
+worker:
+  role: decode
+  transport: gloo
+  group: {name: decode-0, stages: 2, expert_ranks: 3, stage: 1, expert_rank: 2}
+  step_timeout_ms: 1500
+  micro_batches: 4
+  kv_lease_ms: 2500
+  redundant_experts: 3
+router: {policy: prefix, group_form_timeout_ms: 4000, group_settle_ms: 500}
+)",
+                                         "c.yaml");
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->worker.role, "decode");
+  EXPECT_EQ(config->worker.transport, "gloo");
+  EXPECT_EQ(config->worker.group.name, "decode-0");
+  EXPECT_EQ(config->worker.group.stages, 2);
+  EXPECT_EQ(config->worker.group.expert_ranks, 3);
+  EXPECT_EQ(config->worker.group.stage, 1);
+  EXPECT_EQ(config->worker.group.expert_rank, 2);
+  EXPECT_EQ(config->worker.step_timeout, absl::Milliseconds(1500));
+  EXPECT_EQ(config->worker.micro_batches, 4);
+  EXPECT_EQ(config->worker.kv_lease, absl::Milliseconds(2500));
+  EXPECT_EQ(config->worker.redundant_experts, 3);
+  EXPECT_EQ(config->router.policy, "prefix");
+  EXPECT_EQ(config->router.group_form_timeout, absl::Seconds(4));
+  EXPECT_EQ(config->router.group_settle, absl::Milliseconds(500));
+}
+
+TEST(Config, RefusesAPlaceOutsideItsGroup) {
+  EXPECT_EQ(ErrorOf("worker: {group: {name: g, stages: 2, stage: 2}}\n"),
+            "c.yaml: worker.group.stage: 2 is not below worker.group.stages (2)");
+  EXPECT_EQ(ErrorOf("worker: {group: {name: g, expert_rank: 1}}\n"),
+            "c.yaml: worker.group.expert_rank: 1 is not below worker.group.expert_ranks (1)");
+  EXPECT_EQ(
+      ErrorOf("worker: {group: {expert_ranks: 2}}\n"),
+      "c.yaml: worker.group.name: is empty, but a group of 2 ranks needs a name by which they "
+      "find each other");
+  EXPECT_THAT(
+      ErrorOf("worker: {group: {name: g, stages: 9, expert_ranks: 8}}\n"),
+      HasSubstr("worker.group.stages: 9 times worker.group.expert_ranks (8) is more than 64"));
+  EXPECT_THAT(ErrorOf("worker: {group: {name: " + std::string(65, 'g') + "}}\n"),
+              HasSubstr("worker.group.name: 65 bytes are more than 64"));
+  EXPECT_THAT(ErrorOf("worker:\n  group:\n    stages: 0\n"),
+              HasSubstr("c.yaml:3: worker.group.stages: 0 is not in [1, 64]"));
+  EXPECT_THAT(ErrorOf("worker: {group: {expertranks: 2}}\n"),
+              HasSubstr("did you mean worker.group.expert_ranks?"));
+  EXPECT_THAT(ErrorOf("worker: {micro_batches: 17}\n"), HasSubstr("17 is not in [1, 16]"));
+  EXPECT_THAT(ErrorOf("worker: {redundant_experts: 65}\n"), HasSubstr("65 is not in [0, 64]"));
+  EXPECT_THAT(ErrorOf("worker: {transport: tcp}\n"),
+              HasSubstr("worker.transport: \"tcp\" is not one of: auto, shm, gloo, nccl"));
+  EXPECT_TRUE(ParseClusterConfig("worker: {group: {name: alone}}", "c.yaml").ok());
+}
+
+TEST(Config, ReadsATopologyAsTextOrList) {
+  for (const char* yaml : {"topology: prefill=1x2,decode=2x1*3",
+                           "topology: [{role: prefill, expert_ranks: 2}, {role: "
+                           "decode, stages: 2, groups: 3}]"}) {
+    const auto config = ParseClusterConfig(yaml, "c.yaml");
+    ASSERT_TRUE(config.ok()) << config.status();
+    EXPECT_EQ(FormatTopology(config->topology), "prefill=1x2,decode=2x1*3");
+  }
+  for (const char* yaml : {"topology: ''", "topology:", "topology: []"}) {
+    const auto config = ParseClusterConfig(yaml, "c.yaml");
+    ASSERT_TRUE(config.ok()) << config.status();
+    EXPECT_TRUE(config->topology.empty());
+  }
+  EXPECT_THAT(ErrorOf("\ntopology: 1y1\n"), HasSubstr("c.yaml:2: topology: \"1y1\": expected"));
+  EXPECT_THAT(ErrorOf("topology: {}\n"), HasSubstr("expected a text such as 2x2 or a list"));
+  EXPECT_THAT(ErrorOf("topology: [2x2]\n"), HasSubstr("topology[0]: expected a mapping"));
+  EXPECT_THAT(ErrorOf("topology:\n- {}\n- {stages: 65}\n"),
+              HasSubstr("c.yaml:3: topology[1].stages: 65 is not in [1, 64]"));
+  EXPECT_THAT(ErrorOf("topology: [{stage: 2}]\n"), HasSubstr("did you mean topology[0].stages?"));
+  EXPECT_THAT(ErrorOf("topology: [{role: prefill}]\n"), HasSubstr("none of role decode"));
+}
+
+TEST(Config, TakesWorkersOrATopology) {
+  for (const char* workers : {"1", "2"}) {
+    EXPECT_EQ(ErrorOf(std::string("topology: 2x2\nworkers: ") + workers),
+              "c.yaml: workers, topology: both are given; workers: N is short for N groups of 1x1, "
+              "so leave one of them out");
+  }
+  EXPECT_TRUE(ParseClusterConfig("topology: \"\"\nworkers: 2\n", "c.yaml").ok());
 }
 
 TEST(Config, MissingFileIsNotFound) {
@@ -164,12 +254,14 @@ TEST(Config, EveryMemberHasAKey) {
     EXPECT_EQ(lines_with_key("gateway"), 16);
   }
   {
-    auto [a, b, c, d, e] = RouterSettings{};
-    EXPECT_EQ(lines_with_key("router"), 5);
+    auto [a, b, c, d, e, f, g] = RouterSettings{};
+    EXPECT_EQ(lines_with_key("router"), 7);
   }
   {
-    auto [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s] = WorkerSettings{};
-    EXPECT_EQ(lines_with_key("worker"), 19);
+    auto [a, b, c, d, e] = GroupSettings{};
+    auto [f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w, x, y, z, A, B, C, D] =
+        WorkerSettings{};
+    EXPECT_EQ(lines_with_key("worker"), 25 + 5);  // the group's keys are lines of their own
   }
 }
 

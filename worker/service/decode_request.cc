@@ -12,13 +12,14 @@
 namespace tessera::worker {
 namespace {
 
-constexpr size_t kMaxRequestIdBytes = 256;
+constexpr size_t kMaxIdBytes = 256;
 
-absl::StatusOr<engine::PromptImage> ToPromptImage(const v1::PromptImage& image, int index) {
+absl::StatusOr<engine::PromptImage> ToPromptImage(const v1::PromptImage& image,
+                                                  const std::string& field) {
   engine::PromptImage result;
   if (image.identity().size() != result.identity.size()) {
     return rpc::BadFieldError(
-        absl::StrCat("prompt.images[", index, "].identity"),
+        absl::StrCat(field, ".identity"),
         absl::StrCat("has ", image.identity().size(), " bytes, must have 32"));
   }
   std::copy(image.identity().begin(), image.identity().end(), result.identity.begin());
@@ -49,28 +50,46 @@ engine::SamplingParams ToSamplingParams(const v1::DecodeSampling& sampling) {
 
 }  // namespace
 
-absl::StatusOr<engine::GenerationRequest> ToGenerationRequest(const v1::DecodeRequest& request,
-                                                              absl::Time deadline) {
-  if (request.request_id().empty() || request.request_id().size() > kMaxRequestIdBytes) {
-    return rpc::BadFieldError(
-        "request_id", absl::StrCat("has ", request.request_id().size(), " bytes, must have 1 to ",
-                                   kMaxRequestIdBytes));
-  }
-  if (!request.has_prompt()) return rpc::BadFieldError("prompt", "is not set");
-  if (!request.has_sampling()) return rpc::BadFieldError("sampling", "is not set");
-  const v1::PreparedPrompt& prompt = request.prompt();
+absl::Status CheckId(const std::string& id, const std::string& field) {
+  if (!id.empty() && id.size() <= kMaxIdBytes) return absl::OkStatus();
+  return rpc::BadFieldError(
+      field, absl::StrCat("has ", id.size(), " bytes, must have 1 to ", kMaxIdBytes));
+}
+
+absl::StatusOr<engine::GenerationRequest> ToPrompt(const v1::PreparedPrompt& prompt,
+                                                   const std::string& field) {
   engine::GenerationRequest result;
-  result.id = RequestId(request.request_id());
   result.token_ids.assign(prompt.token_ids().begin(), prompt.token_ids().end());
   result.num_prompt_tokens = prompt.num_prompt_tokens();
   for (int i = 0; i < prompt.images_size(); ++i) {
-    TESSERA_ASSIGN_OR_RETURN(engine::PromptImage image, ToPromptImage(prompt.images(i), i));
+    TESSERA_ASSIGN_OR_RETURN(
+        engine::PromptImage image,
+        ToPromptImage(prompt.images(i), absl::StrCat(field, ".images[", i, "]")));
     result.images.push_back(std::move(image));
   }
+  result.cache_salt = prompt.cache_salt();
+  return result;
+}
+
+absl::StatusOr<engine::GenerationRequest> ToGenerationRequest(const v1::DecodeRequest& request,
+                                                              absl::Time deadline) {
+  TESSERA_RETURN_IF_ERROR(CheckId(request.request_id(), "request_id"));
+  const bool handed_over = request.has_handed_over();
+  if (!request.has_prompt() && !handed_over) return rpc::BadFieldError("prompt", "is not set");
+  if (!request.has_sampling()) return rpc::BadFieldError("sampling", "is not set");
+  if (handed_over) {
+    TESSERA_RETURN_IF_ERROR(CheckId(request.handed_over().handoff_id(), "handed_over.handoff_id"));
+  }
+  TESSERA_ASSIGN_OR_RETURN(engine::GenerationRequest result,
+                           handed_over
+                               ? ToPrompt(request.handed_over().prompt(), "handed_over.prompt")
+                               : ToPrompt(request.prompt(), "prompt"));
+  if (handed_over) result.kv_lease = request.handed_over().handoff_id();
+  result.id = RequestId(request.request_id());
   result.sampling = ToSamplingParams(request.sampling());
   result.stop_token_ids.assign(request.sampling().stop_token_ids().begin(),
                                request.sampling().stop_token_ids().end());
-  result.cache_salt = prompt.cache_salt();
+  result.priority = request.priority();
   result.deadline = deadline;
   return result;
 }

@@ -4,33 +4,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "services/rpc/grpc_status.h"
+#include "services/rpc/status_details.h"
+#include "worker/service/decode_events.h"
 
 namespace tessera::worker {
-namespace {
-
-void AddTo(v1::DecodedTokens& tokens, const engine::TokenEvent& event) {
-  tokens.add_token_ids(event.token_id);
-  if (!event.logprobs.present) return;
-  v1::DecodedLogprobs& logprobs = *tokens.add_logprobs();
-  logprobs.set_logprob(event.logprobs.logprob);
-  for (const auto& [id, logprob] : event.logprobs.top) {
-    logprobs.add_top_ids(id);
-    logprobs.add_top_logprobs(logprob);
-  }
-}
-
-void SetFinished(v1::DecodeFinished& finished, engine::FinishReason reason,
-                 const engine::Usage& usage) {
-  finished.set_reason(reason == engine::FinishReason::kStopToken ? v1::FINISH_REASON_STOP
-                                                                 : v1::FINISH_REASON_LENGTH);
-  v1::Usage& counts = *finished.mutable_usage();
-  counts.set_prompt_tokens(static_cast<int32_t>(usage.prompt_tokens));
-  counts.set_image_tokens(static_cast<int32_t>(usage.image_tokens));
-  counts.set_cached_tokens(static_cast<int32_t>(usage.cached_tokens));
-  counts.set_completion_tokens(static_cast<int32_t>(usage.completion_tokens));
-}
-
-}  // namespace
 
 class DecodeStream::Sink final : public engine::EventSink {
  public:
@@ -87,6 +64,12 @@ void DecodeStream::SetEnd(End end) {
     } else if (end_->reason == engine::FinishReason::kCancelled && !broken_) {
       // Nobody has asked for it: the worker stops. Another one can go on.
       end_->status = absl::UnavailableError("the worker is stopping");
+    } else if (end_->status.GetPayload(engine::kHandedBackPayload)) {
+      end_->status.ErasePayload(engine::kHandedBackPayload);
+      end_->status = rpc::WithReason(end_->status, kPreempted);
+    }
+    if (absl::IsUnavailable(end_->status) && rpc::ReasonOf(end_->status).empty()) {
+      end_->status = rpc::WithReason(end_->status, kNotNow);
     }
     action = NextAction();
   }
@@ -128,7 +111,7 @@ DecodeStream::Action DecodeStream::NextAction() {
     response_.Clear();
     v1::DecodedTokens& tokens = *response_.mutable_tokens();
     tokens.set_first_position(static_cast<int32_t>(pending_.front().position));
-    for (const engine::TokenEvent& event : pending_) AddTo(tokens, event);
+    for (const engine::TokenEvent& event : pending_) AppendToken(tokens, event);
     pending_.clear();
     writing_ = true;
     return Action::kWrite;

@@ -17,6 +17,13 @@
 
 namespace tessera::worker {
 
+// ErrorInfo reason of an UNAVAILABLE whose request another rank can go on with: nothing is wrong
+// with this one, it has only given up the request's keys and values.
+inline constexpr char kPreempted[] = "PREEMPTED";
+// ErrorInfo reason of an UNAVAILABLE that says nothing against this worker: it drains, or its group
+// re-forms. The request may come again, here or elsewhere.
+inline constexpr char kNotNow[] = "NOT_NOW";
+
 // Tokens that come while a write is under way are sent together in the next one. At most
 // max_buffered_tokens wait: a caller that reads more slowly loses the call (RESOURCE_EXHAUSTED).
 //

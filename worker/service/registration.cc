@@ -27,6 +27,12 @@ constexpr absl::Duration kLongestPause = absl::Seconds(2);
 constexpr absl::Duration kShortestInterval = absl::Milliseconds(10);
 constexpr absl::Duration kLongestInterval = absl::Minutes(5);
 
+v1::WorkerRole ToRole(const std::string& role) {
+  if (role == "prefill") return v1::WORKER_ROLE_PREFILL;
+  if (role == "decode") return v1::WORKER_ROLE_DECODE;
+  return v1::WORKER_ROLE_BOTH;
+}
+
 }  // namespace
 
 absl::Duration RetryPause(int failures, double uniform) {
@@ -49,6 +55,7 @@ struct Registration::State {
   absl::Status Heartbeat();
   void Deregister();
   void FillLoad(v1::WorkerLoad& load) const;
+  void FillPlace(v1::GroupPlace& place) const;
 
   const WorkerDescription description;
   const RegistrationHooks hooks;
@@ -60,7 +67,8 @@ struct Registration::State {
   bool stopping = false;
   bool hurry = false;  // do not sit the pause out
 
-  const int64_t started_at_ms = absl::ToUnixMillis(absl::Now());
+  const int64_t started_at_ms = description.started_at_ms > 0 ? description.started_at_ms
+                                                              : absl::ToUnixMillis(absl::Now());
 
   // Of the thread alone.
   bool registered = false;
@@ -120,13 +128,27 @@ void Registration::State::FillLoad(v1::WorkerLoad& load) const {
   load.set_outstanding_tokens(snapshot.outstanding_tokens);
   load.set_kv_blocks_total(snapshot.kv_blocks_total);
   load.set_kv_blocks_used(snapshot.kv_blocks_used);
+  load.set_kv_blocks_cached(snapshot.kv_blocks_cached);
+  load.set_generated_tokens(snapshot.generated_tokens);
+  load.set_prompt_tokens(snapshot.prompt_tokens);
+  load.set_kv_leases_reclaimed(snapshot.kv_leases.reclaimed);
+  if (hooks.expert_imbalance) load.set_expert_imbalance(hooks.expert_imbalance());
+}
+
+void Registration::State::FillPlace(v1::GroupPlace& place) const {
+  place.set_group(description.seat.group);
+  place.set_stages(static_cast<int32_t>(description.seat.stages));
+  place.set_expert_ranks(static_cast<int32_t>(description.seat.expert_ranks));
+  place.set_stage(static_cast<int32_t>(description.seat.stage));
+  place.set_expert_rank(static_cast<int32_t>(description.seat.expert_rank));
+  if (hooks.group_epoch) place.set_epoch(hooks.group_epoch());
 }
 
 absl::Status Registration::State::Register() {
   v1::RegisterRequest request;
   request.set_worker_id(description.worker_id);
   request.set_address(description.address);
-  request.set_role(v1::WORKER_ROLE_BOTH);
+  request.set_role(ToRole(description.role));
   request.set_model_revision(description.model_revision);
   request.set_model_name(description.model_name);
   request.set_context_tokens(static_cast<int32_t>(description.context_tokens));
@@ -134,11 +156,13 @@ absl::Status Registration::State::Register() {
   request.set_numerics(description.numerics);
   request.set_started_at_ms(started_at_ms);
   FillLoad(*request.mutable_load());
+  if (!description.seat.group.empty()) FillPlace(*request.mutable_place());
   grpc::ClientContext context;
   context.set_deadline(rpc::ToChrono(absl::Now() + kCallTimeout));
   v1::RegisterResponse response;
   const grpc::Status status = stub->Register(&context, request, &response);
   if (!status.ok()) return rpc::FromGrpcStatus(status);
+  if (hooks.blocks != nullptr) hooks.blocks->StartAnew();
   epoch = response.epoch();
   interval = std::clamp(absl::Milliseconds(response.heartbeat_interval_ms()), kShortestInterval,
                         kLongestInterval);
@@ -151,10 +175,22 @@ absl::Status Registration::State::Heartbeat() {
   request.set_draining(draining);
   request.set_started_at_ms(started_at_ms);
   FillLoad(*request.mutable_load());
+  if (!description.seat.group.empty()) FillPlace(*request.mutable_place());
+  if (hooks.blocks != nullptr) {
+    const BlockLog::Report report = hooks.blocks->Take();
+    request.set_kv_events_are_all(report.all);
+    for (const BlockLog::Change& change : report.changes) {
+      v1::KvBlockEvent& event = *request.add_kv_events();
+      event.set_hash(change.hash);
+      event.set_dropped(change.dropped);
+    }
+  }
   grpc::ClientContext context;
   context.set_deadline(rpc::ToChrono(absl::Now() + kCallTimeout));
   v1::HeartbeatResponse response;
-  return rpc::FromGrpcStatus(stub->Heartbeat(&context, request, &response));
+  const grpc::Status status = stub->Heartbeat(&context, request, &response);
+  if (!status.ok() && hooks.blocks != nullptr) hooks.blocks->StartAnew();
+  return rpc::FromGrpcStatus(status);
 }
 
 void Registration::State::Deregister() {
@@ -180,6 +216,10 @@ Registration::~Registration() { Stop(); }
 
 void Registration::SetDraining() {
   state_->draining = true;
+  Hurry();
+}
+
+void Registration::Hurry() {
   {
     std::lock_guard lock(state_->mutex);
     state_->hurry = true;

@@ -10,8 +10,18 @@
 
 #include "absl/time/time.h"
 #include "worker/engine/engine.h"
+#include "worker/service/block_log.h"
 
 namespace tessera::worker {
+
+// Where a worker stands in its group, for as long as the process lives.
+struct GroupSeat {
+  std::string group;  // empty: none
+  int64_t stages = 1;
+  int64_t expert_ranks = 1;
+  int64_t stage = 0;
+  int64_t expert_rank = 0;
+};
 
 // What the router is told once.
 struct WorkerDescription {
@@ -22,7 +32,10 @@ struct WorkerDescription {
   int64_t context_tokens = 0;
   int64_t kv_block_size_tokens = 0;
   int64_t max_queued_requests = 0;
-  std::string numerics;  // ranks that differ never serve one request
+  std::string numerics;       // ranks that differ never serve one request
+  std::string role = "both";  // both, prefill, decode
+  int64_t started_at_ms = 0;  // of the process, Unix time; 0: now
+  GroupSeat seat;
 };
 
 struct RegistrationHooks {
@@ -30,6 +43,12 @@ struct RegistrationHooks {
   // Called on the registration's thread each time the router has accepted the worker, with the
   // cluster's epoch at that moment. May be empty.
   std::function<void(uint64_t epoch)> on_registered;
+  // The epoch of its group that the worker stands in, 0: none. Thread safe; for workers with a
+  // seat.
+  std::function<uint64_t()> group_epoch;
+  // As WorkerLoad says; thread safe. May be empty.
+  std::function<double()> expert_imbalance;
+  BlockLog* blocks = nullptr;  // reported if set; outlives the registration
 };
 
 // Runs a thread of its own. Each call to the router has a deadline; failures are retried with
@@ -44,6 +63,8 @@ class Registration {
 
   // Tells the router at once, and with each heartbeat, to send no new requests.
   void SetDraining();
+  // The next heartbeat comes at once: something has changed that the router should know.
+  void Hurry();
   // Says goodbye to the router (one try) and ends the thread. At most some seconds.
   void Stop();
 

@@ -14,18 +14,17 @@
 namespace tessera::worker {
 namespace {
 
-constexpr absl::Duration kQueueFullRetryDelay = absl::Seconds(1);
-
 class Service final : public v1::WorkerService::CallbackService {
  public:
-  Service(engine::Engine& engine, WorkerServiceOptions options)
-      : engine_(engine), options_(std::move(options)) {}
+  Service(engine::Engine& engine, PeerCalls& peers, WorkerServiceOptions options)
+      : engine_(engine),
+        peers_(peers),
+        options_(std::move(options)),
+        budget_(options_.max_handoff_bytes) {}
 
   grpc::ServerWriteReactor<v1::DecodeResponse>* Decode(grpc::CallbackServerContext* context,
                                                        const v1::DecodeRequest* request) override {
-    // The engine's id is unique for ever: a retry on this worker never meets its predecessor, nor
-    // a late cancellation a successor.
-    const RequestId id(absl::StrCat(request->request_id(), "#", next_serial_.fetch_add(1)));
+    const RequestId id = NextId(request->request_id());
     auto* stream =
         new DecodeStream(options_.max_buffered_tokens, [this, id] { engine_.Cancel(id); });
     if (absl::Status status = Submit(*context, *request, id, *stream); !status.ok()) {
@@ -34,9 +33,67 @@ class Service final : public v1::WorkerService::CallbackService {
     return stream;
   }
 
+  grpc::ServerUnaryReactor* Prefill(grpc::CallbackServerContext* context,
+                                    const v1::PrefillRequest* request,
+                                    v1::PrefillResponse* response) override {
+    absl::StatusOr<engine::GenerationRequest> generation = CheckPrefill(*context, *request);
+    if (!generation.ok()) return EndUnary(*context, generation.status());
+    return StartPrefill(Handoff(), *request, *std::move(generation), response);
+  }
+
+  grpc::ServerUnaryReactor* OpenHandoff(grpc::CallbackServerContext* context,
+                                        const v1::OpenHandoffRequest* request,
+                                        v1::OpenHandoffResponse* response) override {
+    if (!TakesKv()) return EndUnary(*context, NoHandoff());
+    return StartOpenHandoff(Handoff(), rpc::FromChrono(context->deadline()), *request, response);
+  }
+
+  grpc::ServerReadReactor<v1::PushKvRequest>* PushKv(grpc::CallbackServerContext* context,
+                                                     v1::PushKvResponse*) override {
+    // The lease's blocks are known here. Layers of the engine's model are the model's first ones.
+    return StartPushKv(
+        [this](const v1::PushKvRequest& message, absl::Span<const int32_t>) {
+          if (!TakesKv()) return NoHandoff();
+          const std::string& rows = message.rows();
+          return engine_.WriteRows(message.handoff_id(), message.layer(), message.first_position(),
+                                   {reinterpret_cast<const std::byte*>(rows.data()), rows.size()});
+        },
+        rpc::FromChrono(context->deadline()));
+  }
+
+  grpc::ServerUnaryReactor* ReleaseHandoff(grpc::CallbackServerContext* context,
+                                           const v1::ReleaseHandoffRequest* request,
+                                           v1::ReleaseHandoffResponse*) override {
+    engine_.ReleaseLease(request->handoff_id());
+    return EndUnary(*context, absl::OkStatus());
+  }
+
+  grpc::ServerUnaryReactor* Wake(grpc::CallbackServerContext* context,
+                                 const v1::WakeRequest* request, v1::WakeResponse*) override {
+    if (options_.is_wake_due &&
+        options_.is_wake_due(request->group(), request->epoch(), request->step())) {
+      engine_.WakeForPeers();
+    }
+    return EndUnary(*context, absl::OkStatus());
+  }
+
  private:
-  absl::Status Submit(const grpc::CallbackServerContext& context, const v1::DecodeRequest& request,
-                      const RequestId& id, DecodeStream& stream) {
+  // The engine's id is unique for ever: a retry on this worker never meets its predecessor, nor a
+  // late cancellation a successor.
+  RequestId NextId(const std::string& request_id) {
+    return RequestId(absl::StrCat(request_id, "#", next_serial_.fetch_add(1)));
+  }
+
+  bool TakesKv() const { return options_.handoff.has_value() && options_.handoff->column; }
+  static absl::Status NoHandoff() {
+    return absl::UnimplementedError("this worker takes no keys and values over");
+  }
+  HandoffContext Handoff() { return {engine_, *options_.handoff, peers_, budget_}; }
+
+  // A request as the engine takes it, under the given id.
+  absl::StatusOr<engine::GenerationRequest> Check(const grpc::CallbackServerContext& context,
+                                                  const v1::DecodeRequest& request,
+                                                  const RequestId& id) const {
     const absl::Time deadline = rpc::FromChrono(context.deadline());
     if (deadline == absl::InfiniteFuture()) {
       return absl::InvalidArgumentError("the call carries no deadline");
@@ -54,24 +111,41 @@ class Service final : public v1::WorkerService::CallbackService {
     TESSERA_ASSIGN_OR_RETURN(engine::GenerationRequest generation,
                              ToGenerationRequest(request, deadline));
     generation.id = id;
-    absl::Status status = engine_.Submit(std::move(generation), stream.MakeSink());
-    if (status.GetPayload(engine::kQueueFullPayload)) {
-      status.ErasePayload(engine::kQueueFullPayload);
-      return rpc::WithRetryDelay(std::move(status), kQueueFullRetryDelay);
+    return generation;
+  }
+
+  absl::StatusOr<engine::GenerationRequest> CheckPrefill(const grpc::CallbackServerContext& context,
+                                                         const v1::PrefillRequest& request) {
+    if (!options_.handoff.has_value()) return NoHandoff();
+    TESSERA_RETURN_IF_ERROR(options_.handoff->can_hand_over);
+    TESSERA_RETURN_IF_ERROR(CheckId(request.handoff_id(), "handoff_id"));
+    if (request.decode_address().empty()) {
+      return rpc::BadFieldError("decode_address", "is not set");
     }
-    return status;
+    if (request.request().has_handed_over()) {
+      return rpc::BadFieldError("request.handed_over", "must not be set: the prompt is needed");
+    }
+    return Check(context, request.request(), NextId(request.request().request_id()));
+  }
+
+  absl::Status Submit(const grpc::CallbackServerContext& context, const v1::DecodeRequest& request,
+                      const RequestId& id, DecodeStream& stream) {
+    TESSERA_ASSIGN_OR_RETURN(engine::GenerationRequest generation, Check(context, request, id));
+    return WithQueueDelay(engine_.Submit(std::move(generation), stream.MakeSink()));
   }
 
   engine::Engine& engine_;
+  PeerCalls& peers_;
   const WorkerServiceOptions options_;
+  SendBudget budget_;
   std::atomic<uint64_t> next_serial_{0};
 };
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> MakeWorkerService(engine::Engine& engine,
+std::unique_ptr<grpc::Service> MakeWorkerService(engine::Engine& engine, PeerCalls& peers,
                                                  WorkerServiceOptions options) {
-  return std::make_unique<Service>(engine, std::move(options));
+  return std::make_unique<Service>(engine, peers, std::move(options));
 }
 
 }  // namespace tessera::worker

@@ -95,5 +95,26 @@ TEST(ToGenerationRequest, NamesTheFieldThatIsWrong) {
                 "prompt.images[0].identity");
 }
 
+TEST(ToGenerationRequest, TakesAHandedOverPrompt) {
+  v1::DecodeRequest request = Valid();
+  const v1::PreparedPrompt prompt = request.prompt();
+  request.mutable_handed_over()->set_handoff_id("h");
+  *request.mutable_handed_over()->mutable_prompt() = prompt;
+  request.set_priority(-7);
+  auto generation = ToGenerationRequest(request, absl::InfiniteFuture());
+  ASSERT_TRUE(generation.ok()) << generation.status();
+  EXPECT_EQ(generation->kv_lease, "h");
+  EXPECT_EQ(generation->priority, -7);
+  EXPECT_THAT(generation->token_ids, ElementsAre(5, 1, 1, 1, 7));
+
+  request.mutable_handed_over()->mutable_prompt()->mutable_images(0)->set_identity("short");
+  generation = ToGenerationRequest(request, absl::InfiniteFuture());
+  EXPECT_EQ(rpc::FieldViolationsOf(generation.status()).at(0).field,
+            "handed_over.prompt.images[0].identity");
+  request.mutable_handed_over()->clear_handoff_id();
+  generation = ToGenerationRequest(request, absl::InfiniteFuture());
+  EXPECT_EQ(rpc::FieldViolationsOf(generation.status()).at(0).field, "handed_over.handoff_id");
+}
+
 }  // namespace
 }  // namespace tessera::worker

@@ -20,11 +20,12 @@ TEST(EngineMetrics, ShowTheLatestSnapshot) {
   snapshot.prompt_tokens = 40;
   snapshot.generated_tokens = 5;
   snapshot.last_step_duration = absl::Milliseconds(20);
-  engine_metrics.Update(snapshot);
+  snapshot.kv_leases = {7, 4, 2, 1};
+  engine_metrics.Update(snapshot, {3, 2});
   snapshot.steps = 2;
   snapshot.generated_tokens = 8;
-  engine_metrics.Update(snapshot);
-  engine_metrics.Update(snapshot);  // a step without rows: no duration of its own
+  engine_metrics.Update(snapshot, {3, 2});
+  engine_metrics.Update(snapshot, {3, 2});  // a step without rows: no duration of its own
   const std::string text = metrics.Text();
   EXPECT_THAT(text, HasSubstr("tessera_num_requests_running 3"));
   EXPECT_THAT(text, HasSubstr("tessera_num_requests_waiting 2"));
@@ -32,6 +33,10 @@ TEST(EngineMetrics, ShowTheLatestSnapshot) {
   EXPECT_THAT(text, HasSubstr("tessera_prompt_tokens_total 40"));
   EXPECT_THAT(text, HasSubstr("tessera_generation_tokens_total 8"));
   EXPECT_THAT(text, HasSubstr("tessera_step_seconds_count 2"));
+  EXPECT_THAT(text, HasSubstr("tessera_kv_leases_total{event=\"granted\"} 7"));
+  EXPECT_THAT(text, HasSubstr("tessera_kv_leases_total{event=\"reclaimed\"} 1"));
+  EXPECT_THAT(text, HasSubstr("tessera_group_epochs_total 3"));
+  EXPECT_THAT(text, HasSubstr("tessera_group_broken_steps_total 2"));
 }
 
 }  // namespace

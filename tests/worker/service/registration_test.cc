@@ -1,5 +1,6 @@
 #include "worker/service/registration.h"
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 
@@ -55,6 +56,57 @@ TEST(Registration, RegistersReportsLoadAndSaysGoodbye) {
   EXPECT_TRUE(router.WaitUntil([](const auto& r) { return r.heartbeats().back().draining(); }));
   registration.Stop();
   EXPECT_EQ(router.farewells(), std::vector<std::string>{"w1"});
+}
+
+TEST(Registration, SaysRolePlaceAndStart) {
+  FakeRouter router;
+  WorkerDescription description = Description();
+  description.role = "decode";
+  description.started_at_ms = 77;
+  description.seat = {"g", 2, 3, 1, 2};
+  std::atomic<uint64_t> standing{0};
+  RegistrationHooks hooks{Load, nullptr};
+  hooks.group_epoch = [&] { return standing.load(); };
+  Registration registration(router.address(), description, hooks);
+  ASSERT_TRUE(router.WaitUntil([](const auto& r) { return !r.heartbeats().empty(); }));
+  const v1::RegisterRequest request = router.registrations()[0];
+  EXPECT_EQ(request.role(), v1::WORKER_ROLE_DECODE);
+  EXPECT_EQ(request.started_at_ms(), 77);
+  EXPECT_EQ(request.place().group(), "g");
+  EXPECT_EQ(request.place().stages(), 2);
+  EXPECT_EQ(request.place().expert_ranks(), 3);
+  EXPECT_EQ(request.place().stage(), 1);
+  EXPECT_EQ(request.place().expert_rank(), 2);
+  EXPECT_EQ(request.place().epoch(), 0u);
+  standing = 6;
+  registration.Hurry();
+  EXPECT_TRUE(
+      router.WaitUntil([](const auto& r) { return r.heartbeats().back().place().epoch() == 6; }));
+}
+
+TEST(Registration, ReportsBlocks) {
+  FakeRouter router;
+  BlockLog blocks;
+  Digest hash{};
+  hash[7] = 5;
+  blocks.Add(hash, true);
+  RegistrationHooks hooks{Load, nullptr};
+  hooks.blocks = &blocks;
+  Registration registration(router.address(), Description(), hooks);
+  ASSERT_TRUE(router.WaitUntil([](const auto& r) { return r.heartbeats().size() >= 2; }));
+  v1::HeartbeatRequest first = router.heartbeats()[0];
+  EXPECT_TRUE(first.kv_events_are_all());
+  ASSERT_EQ(first.kv_events_size(), 1);
+  EXPECT_EQ(first.kv_events(0).hash(), 5u);
+  EXPECT_FALSE(router.heartbeats()[1].kv_events_are_all());
+  // A report that was lost is made up for.
+  router.FailNext(1);
+  const size_t seen = router.heartbeats().size();
+  EXPECT_TRUE(router.WaitUntil([&](const auto& r) {
+    const auto beats = r.heartbeats();
+    return std::any_of(beats.begin() + static_cast<std::ptrdiff_t>(seen), beats.end(),
+                       [](const auto& beat) { return beat.kv_events_are_all(); });
+  }));
 }
 
 TEST(Registration, ComesBackWhenTheRouterHasForgottenIt) {

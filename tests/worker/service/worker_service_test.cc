@@ -75,7 +75,7 @@ class WorkerServiceTest : public ::testing::Test {
     engine_->Start();
     service_options.model_revision = "revision";
     service_options.epoch = [] { return uint64_t{3}; };
-    service_ = MakeWorkerService(*engine_, service_options);
+    service_ = MakeWorkerService(*engine_, peers_, service_options);
     rpc::ServerOptions server_options;
     server_options.listen = "127.0.0.1:0";
     auto server = rpc::Server::Start(server_options, {service_.get()});
@@ -123,6 +123,7 @@ class WorkerServiceTest : public ::testing::Test {
 
   std::mutex gate_;  // held: no step ends
   std::unique_ptr<FakeModel> model_;
+  PeerCalls peers_;
   std::unique_ptr<engine::Engine> engine_;
   std::unique_ptr<grpc::Service> service_;
   std::unique_ptr<rpc::Server> server_;
@@ -258,6 +259,18 @@ TEST_F(WorkerServiceTest, ACallerThatDoesNotReadLosesTheCall) {
   while (reader->Read(&response)) {
   }
   EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+}
+
+TEST_F(WorkerServiceTest, WithoutTermsThereIsNoHandoff) {
+  Start({});
+  grpc::ClientContext contexts[2];
+  for (grpc::ClientContext& context : contexts) SetDeadline(context);
+  v1::PrefillResponse first;
+  EXPECT_EQ(stub_->Prefill(&contexts[0], v1::PrefillRequest(), &first).error_code(),
+            grpc::StatusCode::UNIMPLEMENTED);
+  v1::OpenHandoffResponse opened;
+  EXPECT_EQ(stub_->OpenHandoff(&contexts[1], v1::OpenHandoffRequest(), &opened).error_code(),
+            grpc::StatusCode::UNIMPLEMENTED);
 }
 
 TEST_F(WorkerServiceTest, OneIdMayRunTwice) {

@@ -14,7 +14,7 @@ from harness.cluster import Cluster, alive, descendants, run_tessera, wait_until
 from harness.environment import BINARY, GOLDEN, IMAGES, MODELS, NANO, STOP_SECONDS
 
 TINY = MODELS / "tiny_mha"
-COMMANDS = ["ask", "chat", "serve", "gateway", "router", "worker", "check", "plan", "version"]
+COMMANDS = ["ask", "chat", "serve", "gateway", "router", "worker", "top", "check", "plan", "version"]
 needs_nano = pytest.mark.skipif(not (NANO / "examples/readme.png").exists(), reason="models/nano is not here")
 
 
@@ -314,3 +314,40 @@ def test_roles_run_by_themselves(tmp_path):
 def test_a_role_says_its_error_on_a_terminal():
     done = run_tessera("worker", "--model", MODELS / "none")
     assert done.returncode == 1 and done.stderr.startswith("tessera worker: NOT_FOUND"), done.stderr
+
+
+# --- topology and top ---
+
+def router_of(cluster):
+    return cluster_argument(cluster, "gateway", r"gateway\.router_address=([^\0]+)")
+
+
+def cluster_argument(cluster, role, pattern):
+    with open(f"/proc/{cluster.pids(role)[0]}/cmdline") as file:
+        return re.search(pattern, file.read()).group(1)
+
+
+def test_plain_workers_by_topology_and_top():
+    with Cluster(TINY, topology="1x1*2") as cluster:
+        assert cluster.details.endswith("2 ranks as 1x1*2")
+        assert set(cluster.ranks()) == {"both-0", "both-1"}
+        address = router_of(cluster)
+        table = run_tessera("top", "--once", "--interval", "100ms", "--router", address)
+        assert table.returncode == 0 and "\033" not in table.stdout, table.stderr
+        assert re.search(r"^both-0 +both .* ready ", table.stdout, re.MULTILINE), table.stdout
+        line = run_tessera("top", "--once", "--json", "--interval", "100ms", "--router", address)
+        view = json.loads(line.stdout)
+        assert [rank["id"] for rank in view["ranks"]] == ["both-0", "both-1"]
+        assert view["pools"][-1]["ready_ranks"] == 2
+    gone = run_tessera("top", "--once", "--router", address)
+    assert gone.returncode == 1 and gone.stderr.startswith("tessera top: UNAVAILABLE: "), gone.stderr
+
+
+@pytest.mark.parametrize("arguments, code, says", [
+    (["--topology", "2y2"], 2, "position 2"),
+    (["--topology", "prefill=1x1"], 2, "none of role decode"),
+    (["--topology", "1x1", "--workers", "1"], 1, "workers, topology: both are given"),
+])
+def test_a_topology_that_cannot_be(arguments, code, says):
+    done = run_tessera("serve", "--model", TINY, *arguments)
+    assert done.returncode == code and says in done.stderr, done.stderr

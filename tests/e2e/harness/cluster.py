@@ -58,10 +58,12 @@ def alive(pid):
 class Cluster:
     """`tessera serve` and its children. Use as a context: it must end cleanly."""
 
-    def __init__(self, model, *arguments, workers=1, compute="f32", listen="127.0.0.1:0", router_listen="127.0.0.1:0"):
+    def __init__(self, model, *arguments, workers=1, topology=None, compute="f32", listen="127.0.0.1:0",
+                 router_listen="127.0.0.1:0"):
         self.log = tempfile.TemporaryFile("w+")
-        self.command = [BINARY, "serve", "--model", model, "--listen", listen, "--router-listen", router_listen, "--workers",
-                        workers, "--compute", compute, "--kv-cache", "128MiB", *arguments]
+        shape = ["--topology", topology] if topology else ["--workers", workers]
+        self.command = [BINARY, "serve", "--model", model, "--listen", listen, "--router-listen", router_listen, *shape,
+                        "--compute", compute, "--kv-cache", "128MiB", *arguments]
         self.process = subprocess.Popen(list(map(str, self.command)), stdout=subprocess.PIPE, stderr=self.log, text=True)
 
     def wait_ready(self):
@@ -97,6 +99,14 @@ class Cluster:
 
     def pids(self, role):
         return sorted(pid for pid, each in descendants(self.process.pid).items() if each == role)
+
+    def ranks(self):
+        """{worker id: pid}"""
+        found = {}
+        for pid in self.pids("worker"):
+            command = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().decode()
+            found[re.search(r"worker\.id=([^\0]+)", command).group(1)] = pid
+        return found
 
     def cluster_view(self):
         """The cluster as the router sees it."""

@@ -28,6 +28,8 @@ GroupSession::GroupSession(group::GroupRank& rank, GroupSessionOptions options,
 GroupSession::~GroupSession() { Leave(); }
 
 void GroupSession::Join() {
+  // The first view may come, and be entered, before this returns: it waits for the membership.
+  std::lock_guard lock(mutex_);
   membership_ = std::make_unique<GroupMembership>(
       options_.router_address, options_.self, [this](const v1::GroupView& view) { OnView(view); });
 }

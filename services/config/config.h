@@ -90,8 +90,9 @@ struct WorkerSettings {
   int64_t prefill_chunk_tokens = 512;  // [1, 65536]
   int64_t max_queued_requests = 256;
   bool prefix_caching = true;
-  int64_t micro_batches = 2;      // parts of a step that are under way in the stages, [1, 16]
-  int64_t redundant_experts = 0;  // slots per rank and layer beyond its even share, [0, 64]
+  int64_t micro_batches = 2;  // parts of a step that are under way in the stages, [1, 16]
+  int64_t redundant_experts =
+      0;  // [0, 64]; read, but without effect until experts are placed by load
   absl::Duration no_progress_timeout = absl::Seconds(60);
   absl::Duration step_timeout =
       absl::Seconds(60);  // a rank of the group that is silent for so long in a step is suspect

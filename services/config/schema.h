@@ -135,7 +135,8 @@ void VisitWorker(Visitor& v, Settings& s) {
   v.Int("micro_batches", s.micro_batches, 1, 16,
         "parts of a step, so that the stages of a group work at the same time");
   v.Int("redundant_experts", s.redundant_experts, 0, 64,
-        "second copies of busy experts that a rank of a group holds per layer");
+        "second copies of busy experts per rank and layer; without effect until experts are placed "
+        "by load");
   v.Milliseconds("no_progress_timeout_ms", s.no_progress_timeout, 1, kMaxDurationMs,
                  "a running request that gains nothing for so long fails");
   v.Milliseconds("step_timeout_ms", s.step_timeout, 1, kMaxDurationMs,

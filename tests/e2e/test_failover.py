@@ -3,11 +3,10 @@ import os
 import signal
 import time
 
-import grpc
 import pytest
 
 from harness import golden
-from harness.client import Answer
+from harness.client import Answer, request
 from harness.cluster import Cluster, wait_until
 from harness.environment import NANO, STOP_SECONDS
 from test_faults import LENGTH, QUESTION, Streams, start
@@ -105,8 +104,7 @@ def test_rolling_restart_fails_no_request():
 def test_nano_goes_on_within_two_seconds():
     """The longest pause of a stream whose group loses a rank."""
     with Cluster(NANO, topology="1x2", compute="bf16") as cluster, cluster.client() as client:
-        call = client.stream(__import__("harness.client", fromlist=["request"]).request(
-            QUESTION, max_tokens=2000, ignore_eos=True))
+        call = client.stream(request(QUESTION, max_tokens=2000, ignore_eos=True))
         answer, pause, last, killed = Answer(), 0.0, time.monotonic(), False
         for response in call:
             now = time.monotonic()

@@ -67,12 +67,18 @@ def test_two_groups_share_the_work():
 
 
 def test_a_second_question_about_a_picture_finds_its_prefix_where_it_is():
+    """Three workers in turn would compute it three times; placed by prefix, only the first question does."""
     case = golden.case("tiny_mha", "img1")
-    with Cluster(case.model_dir, topology="1x1*3", *[], compute="f32") as cluster, cluster.client() as client:
-        client.ask(*case.messages, max_tokens=4, ignore_eos=True)
+    with Cluster(case.model_dir, "--set", "router.policy=prefix", topology="1x1*3") as cluster, cluster.client() as client:
         first = client.ask(*case.messages, max_tokens=4, ignore_eos=True)
-        assert len(cluster.cluster_view().workers) == 3
-        assert first.token_ids == case.greedy[:4]
+        assert first.usage.cached_tokens == 0
+        # Workers tell the router of their blocks with their heartbeats.
+        wait_until(lambda: any(worker.load.kv_blocks_cached > 0 for worker in cluster.cluster_view().workers),
+                   what="the report of the cached blocks")
+        for _ in range(4):
+            again = client.ask(*case.messages, max_tokens=4, ignore_eos=True)
+            assert again.usage.cached_tokens > 0
+            assert again.token_ids == case.greedy[:4]
 
 
 def test_the_split_pools_show_in_the_cluster():
